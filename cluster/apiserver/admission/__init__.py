@@ -1,0 +1,1 @@
+"""Admission plugins, one a file; their order is a literal tuple here."""

@@ -1,0 +1,1 @@
+"""Handlers of single subresources: status, scale, binding, log, exec and their kin."""

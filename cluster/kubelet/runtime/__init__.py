@@ -1,0 +1,1 @@
+"""Container engines behind one protocol (`api`): Docker, and the sandboxes pods live in."""

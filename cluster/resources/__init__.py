@@ -1,0 +1,4 @@
+"""The catalogue of kinds: schema, defaults, validation, columns and strategies, one file per API group.
+
+Pure.  Knows what each kind looks like and what may change in it; knows nothing of how it is stored or served.
+"""

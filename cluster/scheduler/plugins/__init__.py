@@ -1,0 +1,1 @@
+"""Scheduler plugins, one a file: one question, one reason, and what could change the answer."""

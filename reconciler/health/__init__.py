@@ -1,0 +1,1 @@
+"""Is it healthy: one pure rule per kind; the worst wins."""

@@ -1,0 +1,1 @@
+"""Telling others: commit status and webhooks."""

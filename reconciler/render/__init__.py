@@ -1,0 +1,1 @@
+"""A revision to manifests: deterministic, offline, limited."""

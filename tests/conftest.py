@@ -1,0 +1,49 @@
+"""What the machine has: tests name the real parts they use with `@pytest.mark.needs(...)`.
+
+A missing part skips its tests and says so; under `--all` it fails them, so that a complete run proves every one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+
+import pytest
+
+
+def _docker_answers() -> bool:
+    path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            connection.connect(path)
+    except OSError:
+        return False
+    return True
+
+
+def _program(name: str) -> Callable[[], bool]:
+    return lambda: shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "docker": _docker_answers,
+    "root": lambda: os.geteuid() == 0,
+    **{name: _program(name) for name in ("kubectl", "nft", "git", "ip", "curl", "gcc", "nginx", "wrk", "dig", "etcd")},
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="a missing real part fails its tests instead of skipping them")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for part in marker.args:
+            if not PARTS[part]():
+                reason = f"this machine has no {part}"
+                if item.config.getoption("--all"):
+                    pytest.fail(reason)
+                pytest.skip(reason)
