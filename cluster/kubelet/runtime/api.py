@@ -144,6 +144,7 @@ class Image:
     user: str = ""
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
+    working_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,59 @@ class ImageStore(Protocol):
 
     async def pull(self, image: str, auth: Sequence[RegistryAuth]) -> Image:
         """Fetch from the registry, trying `auth` in order, then none.  Raises EngineError `ErrImagePull`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxNeeds:
+    """What a pod asks of its sandbox.  Any of them makes it start cold: a warm sandbox has none."""
+
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    host_pid: bool = False
+    host_ipc: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The running container that holds a pod's namespaces; `pid` is its process on the host."""
+
+    id: str
+    name: str
+    pod_uid: str
+    pid: int
+
+
+class Sandboxes(Protocol):
+    """The pods' sandboxes, some made ahead of need.  Raises EngineError.
+
+    Implementations: `SandboxPool` (`runtime.sandbox`) and `cluster.simulation.engine`.
+    """
+
+    async def adopt(self) -> Sequence[Sandbox]:
+        """After a restart: the claimed sandboxes that run, by pod uid; warm ones return to the pool."""
+        ...
+
+    async def acquire(
+        self, pod_uid: str, pod_namespace: str, pod_name: str, *, hostname: str, needs: SandboxNeeds
+    ) -> Sandbox:
+        """The pod's sandbox, running and with its host name set; repeating returns the same while it runs, else a new one."""
+        ...
+
+    def joining(self, spec: ContainerSpec, sandbox: Sandbox, image: Image) -> ContainerSpec:
+        """`spec` as it joins `sandbox`: its namespaces, and the entry that waits for the host name (needs the image's)."""
+        ...
+
+    async def release(self, pod_uid: str) -> None:
+        """Remove the pod's sandbox; idempotent."""
+        ...
+
+    async def fill(self) -> None:
+        """Make warm sandboxes up to the pool's bound."""
+        ...
+
+    async def purge(self) -> None:
+        """Remove every sandbox of ours, warm and claimed."""
         ...
 
 
