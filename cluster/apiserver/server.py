@@ -1,0 +1,356 @@
+"""The API server's sockets: TLS, HTTP/1.1, flow control.  The only module here that knows a socket exists.
+
+It turns bytes into `ApiRequest`, asks the handler, and turns the `Reply` into bytes.  A reader that does not read stops its
+own stream only: nothing is queued for it beyond one chunk.  Authentication alone is remembered, after parsing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+import orjson
+from loguru import logger
+
+from cluster.apiserver.http import ApiRequest, Authenticator, ByteSource, Handler, Identity, RawConnection, Reply
+from cluster.apiserver.request_parser import BadHttp, HttpRequest, RequestParser
+from cluster.base.clock import Clock
+from cluster.base.stream_socket import StreamSocket
+from cluster.machinery.errors import ApiError, InternalError, Unauthorized
+
+CONNECTIONS_MAX: Final = 4096
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+REQUEST_READ_TIMEOUT_S: Final = 32.0
+IDLE_TIMEOUT_S: Final = 150.0
+LINGER_TIMEOUT_S: Final = 1.0
+LINGER_SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
+COALESCE_S: Final = 0.003
+"""A stream that just sent waits this long before it sends again: bursts share one write."""
+IDENTITY_TTL_S: Final = 10.0
+IDENTITIES_MAX: Final = 1024
+
+
+def serving_context(certificate_file: str, key_file: str, client_ca_file: str) -> ssl.SSLContext:
+    """TLS 1.2+, HTTP/1.1 only, client certificates of our CA accepted but not demanded."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate_file, key_file)
+    context.load_verify_locations(client_ca_file)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class HttpsServer:
+    """Serves one handler on any number of addresses."""
+
+    def __init__(self, *, handler: Handler, authenticator: Authenticator, tls: ssl.SSLContext, clock: Clock) -> None:
+        self._handler = handler
+        self._identities = _Identities(authenticator, clock)
+        self._tls = tls
+        self._clock = clock
+        self._listeners: list[socket.socket] = []
+        self._connections: dict[asyncio.Task[None], StreamSocket] = {}
+
+    def listen(self, host: str, port: int) -> int:
+        """Accept connections on an address; port 0 picks one.  Returns the port.  Raises OSError."""
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(512)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+        self._listeners.append(listener)
+        return int(listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Stop accepting, end every connection."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener.fileno())
+            listener.close()
+        self._listeners.clear()
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(64):
+            try:
+                raw, _peer = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of file descriptors: the backlog keeps them until some are free
+                logger.warning("cannot accept connections", error=str(error))
+                return
+            if len(self._connections) >= CONNECTIONS_MAX:
+                raw.close()
+                continue
+            raw.setblocking(False)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = self._tls.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
+            stream = StreamSocket(tls, loop)
+            connection = _Connection(stream, self._handler, self._identities)
+            task = loop.create_task(connection.serve(), name="api-connection")
+            self._connections[task] = stream
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.pop(task).close()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.opt(exception=error).error("an API connection ended with an unexpected error")
+
+
+class _Identities:
+    """Remembers who a (certificate, Authorization header) pair is, for a short while and bounded."""
+
+    def __init__(self, authenticator: Authenticator, clock: Clock) -> None:
+        self._authenticator = authenticator
+        self._clock = clock
+        self._known: OrderedDict[tuple[bytes | None, str], tuple[float, Identity]] = OrderedDict()
+
+    def identify(self, headers: Mapping[str, str], peer_certificate: bytes | None) -> Identity | None:
+        key = (peer_certificate, headers.get("authorization", ""))
+        now = self._clock.monotonic()
+        if (entry := self._known.get(key)) is not None and entry[0] > now:
+            return entry[1]
+        identity = self._authenticator.authenticate(headers, peer_certificate)
+        if identity is not None:
+            self._known[key] = (now + IDENTITY_TTL_S, identity)
+            self._known.move_to_end(key)
+            if len(self._known) > IDENTITIES_MAX:
+                self._known.popitem(last=False)
+        return identity
+
+
+class _Connection:
+    """One client: handshake, then requests one after another until either side ends it."""
+
+    def __init__(self, stream: StreamSocket, handler: Handler, identities: _Identities) -> None:
+        self._stream = stream
+        self._handler = handler
+        self._identities = identities
+        self._parser = RequestParser()
+        self._certificate: bytes | None = None
+
+    async def serve(self) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                await self._stream.handshake()
+            if self._stream.tls is not None:
+                self._certificate = self._stream.tls.getpeercert(binary_form=True)
+            while await self._serve_batch():
+                pass
+        except (OSError, TimeoutError):
+            pass  # the peer is gone or too slow; there is nobody to tell
+        finally:
+            self._stream.close()
+
+    async def _serve_batch(self) -> bool:
+        """Read until at least one request is complete, answer each; False when the connection must end."""
+        try:
+            requests = await self._read()
+        except BadHttp as refusal:
+            await self._stream.send(_head(refusal.status, len(refusal.why), "text/plain", {}, close=True))
+            await self._stream.send(refusal.why.encode())
+            await self._linger()
+            return False
+        if not requests:
+            return False
+        for request in requests:
+            if not await self._answer(request):
+                return False
+        return True
+
+    async def _linger(self) -> None:
+        """Discard what a refused peer is still sending: closing on unread bytes would reset the answer away."""
+        self._stream.finish_sending()
+        left = LINGER_SIZE_MAX_BYTES
+        async with asyncio.timeout(LINGER_TIMEOUT_S):
+            while left > 0 and (data := await self._stream.receive()):
+                left -= len(data)
+
+    async def _read(self) -> list[HttpRequest]:
+        """The next complete requests; empty at the end of the stream."""
+        loop = asyncio.get_running_loop()
+        data = await self._receive_within(IDLE_TIMEOUT_S)
+        deadline = loop.time() + REQUEST_READ_TIMEOUT_S
+        while data:
+            if requests := self._parser.feed(data):
+                return requests
+            if self._parser.wants_continue:
+                self._parser.wants_continue = False
+                await self._stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            data = await self._receive_within(deadline - loop.time())
+        return []
+
+    async def _receive_within(self, timeout_s: float) -> bytes:
+        # A plain timer that closes the socket costs a fifth of asyncio.timeout, on every request.
+        timer = asyncio.get_running_loop().call_later(max(timeout_s, 0), self._stream.close)
+        try:
+            return await self._stream.receive()
+        finally:
+            timer.cancel()
+
+    async def _answer(self, request: HttpRequest) -> bool:
+        reply = await self._reply_to(request)
+        keep_alive = request.keep_alive
+        head_only = request.method == "HEAD"
+        if reply.upgrade is not None:
+            await self._stream.send(_switching(reply.headers))
+            connection = _Upgraded(self._stream, self._parser.leftover)
+            await reply.upgrade(connection)
+            return False
+        if reply.stream is not None:
+            return await self._stream_reply(reply, reply.stream) and keep_alive
+        body = reply.body if reply.body is not None else orjson.dumps(reply.obj)
+        head = _head(reply.status, len(body), reply.content_type, _headers_of(reply), close=not keep_alive)
+        await self._stream.send(head if head_only else head + body if len(body) < 65_536 else head)
+        if not head_only and len(body) >= 65_536:
+            await self._stream.send(body)
+        return keep_alive
+
+    async def _reply_to(self, request: HttpRequest) -> Reply:
+        identity = self._identities.identify(request.headers, self._certificate)
+        if identity is None:
+            return _status_reply(Unauthorized("Unauthorized"))
+        path, _, query = request.target.partition("?")
+        try:
+            parameters = parse_qs(query, keep_blank_values=True, max_num_fields=1000, errors="strict") if query else {}
+            path = unquote(path, errors="strict") if "%" in path and "%2f" not in path.lower() else path
+        except (ValueError, UnicodeDecodeError):
+            return _plain(400, "the request's URL is not valid")
+        try:
+            return await self._handler(
+                ApiRequest(
+                    method=request.method,
+                    path=path,
+                    user=identity,
+                    query=parameters,
+                    headers=request.headers,
+                    body=request.body,
+                )
+            )
+        except ApiError as error:
+            return _status_reply(error)
+        except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
+            logger.opt(exception=error).error("a request failed unexpectedly", method=request.method, path=path)
+            return _status_reply(InternalError("the server failed to answer; its log has the details"))
+
+    async def _stream_reply(self, reply: Reply, source: ByteSource) -> bool:
+        """Send a growing body in chunks; False when the peer left first."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        source.on_ready(ready.set)
+        watcher = loop.create_task(self._peer_left(ready), name="api-stream-peer")
+        try:
+            await self._stream.send(_head(reply.status, None, reply.content_type, _headers_of(reply), close=False))
+            while True:
+                ready.clear()
+                chunk = source.take()
+                if chunk is None:
+                    await self._stream.send(b"0\r\n\r\n")
+                    return True
+                if chunk:
+                    await self._stream.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                    if not ready.is_set():
+                        continue_at = loop.time() + COALESCE_S
+                        await ready.wait()
+                        if (pause := continue_at - loop.time()) > 0:
+                            await asyncio.sleep(pause)
+                    else:
+                        await asyncio.sleep(COALESCE_S)
+                else:
+                    await ready.wait()
+                if watcher.done():
+                    return False
+        finally:
+            source.close()
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _peer_left(self, ready: asyncio.Event) -> None:
+        """Wait until the peer closes; what it sends meanwhile is not part of any request and ends the stream too."""
+        try:
+            await self._stream.receive()
+        except OSError:
+            pass
+        finally:
+            ready.set()
+
+
+class _Upgraded(RawConnection):
+    """The connection as a byte pipe."""
+
+    def __init__(self, stream: StreamSocket, leftover: bytes) -> None:
+        self._stream = stream
+        self._leftover = leftover
+
+    async def read(self) -> bytes:
+        if self._leftover:
+            data, self._leftover = self._leftover, b""
+            return data
+        try:
+            return await self._stream.receive()
+        except OSError:
+            return b""
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.send(data)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+def _headers_of(reply: Reply) -> Mapping[str, str]:
+    if not reply.warnings:
+        return reply.headers
+    return {**reply.headers, "Warning": ", ".join(f'299 - "{_quoted(text)}"' for text in reply.warnings)}
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+
+
+def _head(status: int, length: int | None, content_type: str, headers: Mapping[str, str], *, close: bool) -> bytes:
+    """A response's head; no length means a chunked body."""
+    lines = [
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\nCache-Control: no-cache, private\r\n"
+        f"Content-Type: {content_type}\r\n"
+    ]
+    lines.append("Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n")
+    for name, value in headers.items():
+        lines.append(f"{name}: {value}\r\n")
+    if close:
+        lines.append("Connection: close\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1", "replace")
+
+
+def _switching(headers: Mapping[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1")
+
+
+def _status_reply(error: ApiError) -> Reply:
+    headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return Reply(status=error.code, obj=error.to_status(), headers=headers)
+
+
+def _plain(status: int, text: str) -> Reply:
+    return Reply(status=status, body=text.encode(), content_type="text/plain")
