@@ -22,7 +22,6 @@ from cluster.kubelet.plan import (
 )
 from tests.unit.kubelet.shapes import NOW, attempt, container, later, observed, pod
 
-
 NO_VERDICTS = Verdicts()
 
 
