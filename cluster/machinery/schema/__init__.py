@@ -1,0 +1,26 @@
+"""Schemas compiled once into shared nodes, and what is done with them: pruning, defaults, type checks, validation.
+
+Read in order: node, compile, structural, fields, types, validate.  Merge keys and list types live on the same nodes, so
+that patches and server-side apply need no second schema.
+"""
+
+from cluster.machinery.schema.compile import compile_definitions, compile_structural
+from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields
+from cluster.machinery.schema.node import ANYTHING, Node, Validations
+from cluster.machinery.schema.structural import check_structural
+from cluster.machinery.schema.types import type_errors
+from cluster.machinery.schema.validate import validate
+
+__all__ = [
+    "ANYTHING",
+    "Node",
+    "Validations",
+    "apply_defaults",
+    "check_structural",
+    "compile_definitions",
+    "compile_structural",
+    "prune",
+    "type_errors",
+    "unknown_fields",
+    "validate",
+]
