@@ -2,8 +2,9 @@
 
 The guarantees, which `tests/contract/store_suite.py` checks on every engine:
 
-1. One counter.  Each successful transaction gets the next revision, greater than every earlier one; all its operations
-   share it.  Revision 0 is the empty store before anything was written.
+1. One counter.  Each successful transaction that changes anything gets the next revision, greater than every earlier
+   one; all its operations share it.  One that changes nothing returns the newest revision.  Revision 0 is the empty store
+   before anything was written.
 2. Acknowledged means durable.  `commit` returns only after the transaction survives a power cut (`memory` excepted, which
    is the executable specification).  A transaction that raises `Unavailable` may or may not have happened.
 3. Compare and set.  Every operation may state the revision it expects of its key (0: the key must not exist).  All hold,
@@ -22,6 +23,9 @@ from typing import Protocol
 
 VALUE_SIZE_MAX_BYTES = 1_572_864
 """Largest value accepted, as upstream's etcd default (1.5 MiB)."""
+
+OPERATIONS_MAX = 1024
+"""Most operations accepted in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,15 @@ class FutureRevision(StoreError):
 
 
 class TooLarge(StoreError):
-    """A value exceeds VALUE_SIZE_MAX_BYTES; nothing was written."""
+    """A value exceeds VALUE_SIZE_MAX_BYTES, or a transaction OPERATIONS_MAX; nothing was written."""
+
+
+class LeaseNotFound(StoreError):
+    """A put named a lease that was never granted or has ended; nothing was written."""
+
+    def __init__(self, lease: int) -> None:
+        super().__init__(f"lease {lease} was never granted or has ended")
+        self.lease = lease
 
 
 class Unavailable(StoreError):
@@ -150,15 +162,22 @@ class Store(Protocol):
         ...
 
     async def commit(self, operations: Sequence[Operation]) -> int:
-        """Apply all or nothing; return the revision.  Raises Conflict, TooLarge, Unavailable."""
+        """Apply all or nothing; return the revision.  Raises Conflict, TooLarge, LeaseNotFound, Unavailable.
+
+        ValueError for no operations, a key named twice, an empty key or one that is not encodable as UTF-8.
+        """
         ...
 
     def watch(self, prefix: str, *, after: int) -> Watch:
-        """Events with revision > `after`.  Iterating raises Compacted when they are no longer all kept."""
+        """Events with revision > `after`.  Iterating raises Compacted when they are no longer all kept, FutureRevision
+        when `after` has not happened, Unavailable when the store closes."""
         ...
 
     async def lease(self, ttl_s: float) -> int:
-        """A lease: after `ttl_s` seconds the keys put with it are deleted, as one ordinary transaction each."""
+        """A lease: after `ttl_s` seconds the keys put with it are deleted, as one ordinary transaction each.
+
+        A later put of such a key binds it to that put's lease, or with 0 to none.  ValueError unless `ttl_s` > 0.
+        """
         ...
 
     async def compact(self, revision: int) -> None:
