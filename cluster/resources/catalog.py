@@ -1,0 +1,149 @@
+"""What is served: every (group, version, plural) with its schema, rules, columns and selectable fields.
+
+The built-in kinds are there from the start; CRDs add and remove descriptors while the server runs.  Discovery and OpenAPI
+documents key their caches on `Catalog.generation`.  Knows nothing of storage or requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cluster.machinery.objects import GroupKind, Obj
+from cluster.machinery.resource import Resource
+from cluster.machinery.schema import Node
+from cluster.resources import core
+from cluster.resources.builtin import BUILTIN
+from cluster.resources.kind import Kind, Selectable, metadata_fields
+from cluster.resources.printing import Column
+from cluster.resources.schemas import definition_name_of, node_of
+from cluster.resources.strategy import PlainStrategy, Strategy
+
+
+def same(obj: Obj) -> Obj:
+    return obj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Descriptor:
+    """One served resource in one version.
+
+    `storage` names the resource whose rows it shares; `to_storage` and `from_storage` convert whole objects (identity for
+    all but those served in several versions or groups).  `definition` is the schema's name in OpenAPI.  `custom` marks
+    resources of a CRD: JSON merge and server-side apply patches only, pruning and defaulting by schema.
+    """
+
+    resource: Resource
+    node: Node
+    strategy: Strategy
+    columns: Sequence[Column]
+    storage: Resource
+    definition: str
+    selectable: Selectable = field(default_factory=dict)
+    to_storage: Callable[[Obj], Obj] = same
+    from_storage: Callable[[Obj], Obj] = same
+    custom: bool = False
+
+
+class Catalog:
+    """Descriptors by URL words and by kind.  `generation` grows with every change."""
+
+    def __init__(self, descriptors: Sequence[Descriptor] = ()) -> None:
+        self.generation = 0
+        self._by_resource: dict[tuple[str, str, str], Descriptor] = {}
+        self._by_kind: dict[GroupKind, dict[str, Descriptor]] = {}
+        for descriptor in descriptors:
+            self.add(descriptor)
+
+    def __iter__(self) -> Iterator[Descriptor]:
+        """In the order they were added."""
+        return iter(self._by_resource.values())
+
+    def add(self, descriptor: Descriptor) -> None:
+        """Serve it; one with the same group, version and plural is replaced."""
+        resource = descriptor.resource
+        self._by_resource[resource.group, resource.version, resource.plural] = descriptor
+        self._by_kind.setdefault(resource.group_kind, {})[resource.version] = descriptor
+        self.generation += 1
+
+    def remove(self, resource: Resource) -> None:
+        """Stop serving it; unknown resources are ignored."""
+        if self._by_resource.pop((resource.group, resource.version, resource.plural), None) is None:
+            return
+        versions = self._by_kind[resource.group_kind]
+        versions.pop(resource.version, None)
+        if not versions:
+            del self._by_kind[resource.group_kind]
+        self.generation += 1
+
+    def get(self, group: str, version: str, plural: str) -> Descriptor | None:
+        return self._by_resource.get((group, version, plural))
+
+    def of(self, resource: Resource) -> Descriptor:
+        """The descriptor of a served resource.  Raises KeyError when it is not served."""
+        return self._by_resource[resource.group, resource.version, resource.plural]
+
+    def of_kind(self, group_kind: GroupKind, version: str = "") -> Descriptor | None:
+        """By kind; without a version, in the group's preferred one."""
+        versions = self._by_kind.get(group_kind, {})
+        return versions.get(version or min(versions, key=version_priority, default=""))
+
+    def groups(self) -> tuple[str, ...]:
+        """Served groups, the core group first, then as first added."""
+        seen = dict.fromkeys(descriptor.resource.group for descriptor in self)
+        return ("", *(group for group in seen if group)) if "" in seen else tuple(seen)
+
+    def versions(self, group: str) -> tuple[str, ...]:
+        """The served versions of a group, preferred first."""
+        seen = dict.fromkeys(d.resource.version for d in self if d.resource.group == group)
+        return tuple(sorted(seen, key=version_priority))
+
+    def in_version(self, group: str, version: str) -> tuple[Descriptor, ...]:
+        """What one group-version serves, by plural."""
+        found = [d for d in self if d.resource.group == group and d.resource.version == version]
+        return tuple(sorted(found, key=lambda descriptor: descriptor.resource.plural))
+
+
+def version_priority(version: str) -> tuple[int, int, int, str]:
+    """A sort key: GA before beta before alpha, higher numbers first, anything else last by name.
+
+    Upstream: apimachinery/pkg/version CompareKubeAwareVersionStrings.
+    """
+    match = _VERSION.fullmatch(version)
+    if match is None:
+        return (len(_STAGES), 0, 0, version)
+    return (_STAGES.index(match[2] or ""), -int(match[1]), -int(match[3] or 0), "")
+
+
+_VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
+_STAGES = ("", "beta", "alpha")
+
+
+def builtin_catalog() -> Catalog:
+    """A new catalog of everything served from the start."""
+    return Catalog([_builtin(resource) for resource in BUILTIN])
+
+
+def _builtin(resource: Resource) -> Descriptor:
+    kind = _KINDS.get(resource.group_kind) or Kind(_generic(resource))
+    return Descriptor(
+        resource=resource,
+        node=node_of(resource.gvk),
+        strategy=kind.strategy,
+        columns=kind.columns,
+        storage=resource,
+        definition=definition_name_of(resource.gvk),
+        selectable={**metadata_fields(resource), **kind.selectable},
+    )
+
+
+def _generic(resource: Resource) -> Strategy:
+    return PlainStrategy(
+        namespaced=resource.namespaced,
+        has_status="status" in resource.subresources,
+        has_generation="status" in resource.subresources,
+    )
+
+
+_KINDS: Mapping[GroupKind, Kind] = {**core.KINDS}
