@@ -17,10 +17,10 @@ from loguru import logger
 
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
-from cluster.client.timestamps import time_of
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.errors import ApiError, NotFound
 from cluster.machinery.objects import Key, Obj, gvk_of, meta_of, name_of, namespace_of, resource_version_of, uid_of
+from cluster.machinery.timestamps import format_time
 from cluster.resources.builtin import EVENTS
 
 QUEUE_MAX = 1000
@@ -99,7 +99,7 @@ class EventRecorder:
             identity: tuple[str, ...] = kind_of_event
         else:
             identity = (*kind_of_event, message)
-        self._pending.append(_Pending(identity, about, type_, reason, message, time_of(self._clock.now())))
+        self._pending.append(_Pending(identity, about, type_, reason, message, format_time(self._clock.now())))
         self._wake.set()
 
     async def run(self) -> None:

@@ -15,10 +15,10 @@ from loguru import logger
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
-from cluster.client.timestamps import micro_time_of
 from cluster.client.transport import Transport
 from cluster.machinery.errors import AlreadyExists, ApiError, Conflict, NotFound
 from cluster.machinery.objects import Key, Obj
+from cluster.machinery.timestamps import format_micro_time
 from cluster.resources.builtin import LEASES
 
 LEASE_DURATION_S = 15.0
@@ -117,7 +117,7 @@ class LeaderElector:
             logger.debug("lease not given away", lease=str(self._key), reason=error.message)
 
     def _lease_from(self, lease: Obj, *, transitions: int) -> dict[str, Any]:
-        now = micro_time_of(self._clock.now())
+        now = format_micro_time(self._clock.now())
         spec = lease.get("spec") or {}
         acquired = spec.get("acquireTime") if spec.get("holderIdentity") == self._holder else now
         return {
@@ -176,6 +176,6 @@ class Heartbeat:
             "spec": {
                 "holderIdentity": self._key.name,
                 "leaseDurationSeconds": self._duration_s,
-                "renewTime": micro_time_of(self._clock.now()),
+                "renewTime": format_micro_time(self._clock.now()),
             },
         }
