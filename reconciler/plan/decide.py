@@ -1,0 +1,131 @@
+"""The whole decision: every declared or owned object gets exactly one action, with the reason a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+
+from reconciler.model import Action, Manifest, Owned, Plan, Ref, Verb
+from reconciler.plan.authority import UNRESTRICTED, Authority
+from reconciler.plan.diff import Live
+from reconciler.plan.guard import Evidence, held_because, precious_because
+from reconciler.plan.normalise import Normalised
+from reconciler.plan.order import wave_of
+
+_Make = Callable[[Verb, str], Action]
+
+
+class Drift(StrEnum):
+    """What to do about changes made behind the source's back."""
+
+    CORRECT = "correct"
+    REPORT = "report"
+    IGNORE = "ignore"
+
+
+def plan(
+    desired: Normalised,
+    live: Mapping[Ref, Live],
+    owned: Mapping[Ref, Owned],
+    *,
+    claims: Mapping[Ref, str],
+    authority: Authority = UNRESTRICTED,
+    evidence: Evidence,
+    drift: Drift = Drift.CORRECT,
+    prune: bool = True,
+) -> Plan:
+    """Decide what to do; do nothing.
+
+    `live` holds what exists of the declared and owned objects, `claims` the objects of other applications with their
+    owner's name.  Laws: prunes are a subset of `owned`; input order is irrelevant; plan, apply, plan is all KEEP; no object
+    that a refused manifest names is pruned.
+    """
+    actions = [_refused(manifest, reason) for manifest, reason in desired.refused]
+    spoken_for = {manifest.ref for manifest in desired.manifests}
+    for manifest in desired.manifests:
+        actions.append(_decided(manifest, live, owned, claims=claims, authority=authority, drift=drift))
+    # A manifest refused for its double or its kind still names an object that somebody wants: it is not pruned.
+    spoken_for |= {action.ref for action in actions}
+    prunes = [entry for ref, entry in sorted(owned.items()) if ref not in spoken_for]
+    evidence_held = ""
+    if prune:
+        deletions = [entry.ref for entry in prunes if entry.ref in live]
+        evidence_held = held_because(deletions, owned=len(owned), desired=len(desired.manifests), evidence=evidence)
+    for entry in prunes:
+        hold = evidence_held if prune else "pruning is switched off"
+        actions.append(_pruned(entry, live.get(entry.ref), hold=hold, authority=authority, evidence=evidence))
+    actions.sort(key=_carried_out)
+    return Plan(tuple(actions), held=evidence_held)
+
+
+def _refused(manifest: Manifest, reason: str) -> Action:
+    return Action(Verb.REFUSE, manifest.ref, wave_of(manifest.ref), reason, manifest)
+
+
+def _decided(
+    manifest: Manifest,
+    live: Mapping[Ref, Live],
+    owned: Mapping[Ref, Owned],
+    *,
+    claims: Mapping[Ref, str],
+    authority: Authority,
+    drift: Drift,
+) -> Action:
+    ref = manifest.ref
+    wave = wave_of(ref)
+
+    def action(verb: Verb, reason: str) -> Action:
+        return Action(verb, ref, wave, reason, manifest, there.uid if there else "")
+
+    there, ours = live.get(ref), owned.get(ref)
+    if refusal := authority.refusal(ref):
+        return action(Verb.REFUSE, refusal)
+    if owner := claims.get(ref):
+        return action(Verb.REFUSE, f"application {owner} owns it")
+    if there is None:
+        if ours is None or not ours.uid or ours.digest != manifest.digest:
+            return action(Verb.CREATE, "declared")
+        return _drifted(action, Verb.CREATE, "was deleted", drift)
+    if there.deleting:
+        return action(Verb.KEEP, "is being deleted; it is created again once it is gone")
+    if ours is None:
+        return action(Verb.UPDATE, "exists and is taken over")
+    if ours.digest != manifest.digest:
+        return action(Verb.UPDATE, "changed in the source")
+    if ours.uid != there.uid or ours.projection != there.projection:
+        return _drifted(action, Verb.UPDATE, "was changed by someone else", drift)
+    return action(Verb.KEEP, "as declared")
+
+
+def _drifted(action: _Make, verb: Verb, reason: str, drift: Drift) -> Action:
+    match drift:
+        case Drift.CORRECT:
+            return action(verb, reason)
+        case Drift.REPORT:
+            return action(Verb.HOLD, f"{reason}; only reported")
+        case Drift.IGNORE:
+            return action(Verb.KEEP, f"{reason}; ignored")
+
+
+def _pruned(entry: Owned, there: Live | None, *, hold: str, authority: Authority, evidence: Evidence) -> Action:
+    """PRUNE with an empty uid forgets the entry and deletes nothing."""
+    ref = entry.ref
+    wave = wave_of(ref)
+    if there is None:
+        return Action(Verb.PRUNE, ref, wave, "declared no more, already gone")
+    ours = there.uid == entry.uid if entry.uid else there.managed
+    if not ours:
+        return Action(Verb.PRUNE, ref, wave, "declared no more; someone else created it anew, so it stays")
+    hold = hold or authority.refusal(ref) or precious_because(ref, evidence)
+    if there.keep:
+        hold = "its annotation says never to prune it"
+    if hold:
+        return Action(Verb.HOLD, ref, wave, f"declared no more, but kept: {hold}", uid=there.uid)
+    return Action(Verb.PRUNE, ref, wave, "declared no more", uid=there.uid)
+
+
+def _carried_out(action: Action) -> tuple[bool, int, Ref, str]:
+    """Writes by wave, then prunes by wave backwards."""
+    last = action.verb is Verb.PRUNE or (action.verb is Verb.HOLD and action.manifest is None)
+    place = str(action.manifest.origin) if action.manifest else ""
+    return (last, -action.wave if last else action.wave, action.ref, place)
