@@ -1,0 +1,144 @@
+"""Running git: an argument list, an environment made from nothing, limits on time and output.
+
+No configuration but ours is read from the host; hooks, external transports and prompts are off.  The user's own
+environment (tokens, proxies with passwords, GIT_* settings) does not reach git.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.errors import Fault, source_error
+
+OUTPUT_MAX_BYTES = 8 * 1024 * 1024
+MESSAGE_MAX_CHARS = 600
+
+_HARDENED = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.askPass=",
+    "protocol.ext.allow=never",
+    "protocol.file.allow=never",
+    "fetch.recurseSubmodules=false",
+    "transfer.fsckObjects=true",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "http.followRedirects=initial",
+    "credential.helper=",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Files, never arguments: `store` is git's credential store format, the others are for ssh.  Empty: none."""
+
+    store: Path | None = None
+    identity: Path | None = None
+    known_hosts: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """The git program with a private configuration directory."""
+
+    program: str
+    home: Path
+
+    @classmethod
+    def prepare(cls, directory: Path) -> Git:
+        """Write the global configuration into `directory` (mode 0700).  Raises StageError when git is not installed."""
+        program = shutil.which("git", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/local/bin")
+        if program is None:
+            raise source_error("git is not installed on this host: install the package git", retryable=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Repositories belong to their users, not to this service: the ownership check would refuse every one.  They
+        # are only ever read by object id, from directories the operator allows.
+        (directory / "gitconfig").write_text("[safe]\n\tdirectory = *\n", encoding="utf-8")
+        return cls(program, directory)
+
+    def argv(self, git_dir: Path | None, arguments: Sequence[str], credentials: Credentials) -> list[str]:
+        argv = [self.program]
+        for setting in _HARDENED:
+            argv += ["-c", setting]
+        if credentials.store is not None:
+            argv += ["-c", f"credential.helper=store --file={credentials.store}"]
+        if git_dir is not None:
+            argv.append(f"--git-dir={git_dir}")
+        return [*argv, *arguments]
+
+    def environment(self, credentials: Credentials, *, network: bool) -> dict[str, str]:
+        ssh = ["ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+        ssh += ["-o", f"UserKnownHostsFile={credentials.known_hosts or '/etc/ssh/ssh_known_hosts'}"]
+        if credentials.identity is not None:
+            ssh += ["-o", "IdentitiesOnly=yes", "-i", str(credentials.identity)]
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.home),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(self.home / "gitconfig"),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            # Reading must never reach for the network, whatever a repository's own configuration promises.
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "https:ssh" if network else "none",
+            "GIT_SSH_COMMAND": " ".join(ssh),
+        }
+
+    async def run(
+        self,
+        *arguments: str,
+        git_dir: Path | None = None,
+        credentials: Credentials = Credentials(),
+        network: bool = False,
+        timeout_s: float = 60,
+        accept: Sequence[int] = (0,),
+    ) -> tuple[int, bytes]:
+        """The exit code and standard output.  Raises StageError for other codes, too much output and time."""
+        child = await asyncio.create_subprocess_exec(
+            *self.argv(git_dir, arguments, credentials),
+            env=self.environment(credentials, network=network),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+        output_pipe = child.stdout
+        error_pipe = child.stderr
+        if output_pipe is None or error_pipe is None:
+            raise RuntimeError("a child started with pipes has none")
+        try:
+            async with asyncio.timeout(timeout_s):
+                output, message = await asyncio.gather(_bounded(output_pipe), _bounded(error_pipe))
+                code = await child.wait()
+        except TimeoutError as error:
+            raise source_error(
+                f"git {arguments[0]} took longer than {timeout_s:g} s", fault=Fault.NETWORK, retryable=True
+            ) from error
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await asyncio.shield(child.wait())
+        if code not in accept:
+            text = message.decode("utf-8", "replace").strip()[-MESSAGE_MAX_CHARS:]
+            fault = Fault.NETWORK if network else Fault.OPERATOR
+            raise source_error(f"git {arguments[0]} failed: {text or f'exit code {code}'}", fault=fault, retryable=True)
+        return code, output
+
+
+async def _bounded(pipe: asyncio.StreamReader) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := await pipe.read(65536):
+        size += len(part)
+        if size > OUTPUT_MAX_BYTES:
+            raise source_error(f"git answered more than {OUTPUT_MAX_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
