@@ -23,6 +23,9 @@ SCHEMES = ("https", "ssh")
 
 def checked_url(url: str) -> str:
     """`url` when it is https, ssh or user@host:path without credentials.  Raises StageError naming the rule it breaks."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        # Before urlsplit, which drops line breaks and tabs without a word.
+        raise source_error("url contains characters that are not allowed")
     if _SCP.match(url) and ".." not in url:
         return url
     parts = urlsplit(url)
