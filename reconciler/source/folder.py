@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.content import BLOB_MAX_BYTES, FILES_MAX, File, TooLarge, Tree
 from reconciler.errors import Fault, source_error
 from reconciler.model import Revision
-from reconciler.source.api import BLOB_MAX_BYTES, FILES_MAX, File, TooLarge, Tree
 
 DEPTH_MAX = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.content import TooLarge, Tree
 from reconciler.errors import Fault, StageError, source_error
 from reconciler.model import Revision
 from reconciler.source import refs
-from reconciler.source.api import TooLarge, Tree
 from reconciler.source.command import Credentials, Git
 from reconciler.source.objects import ObjectReader
 

@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.content import BLOB_MAX_BYTES, FILES_MAX, File, TooLarge, Tree
 from reconciler.errors import Fault, source_error
 from reconciler.model import Revision
-from reconciler.source.api import BLOB_MAX_BYTES, FILES_MAX, File, TooLarge, Tree
 from reconciler.source.command import Credentials, Git
 
 BATCH = 64

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.content import TooLarge
 from reconciler.errors import StageError
-from reconciler.source.api import TooLarge
 from reconciler.source.command import Credentials, Git
 from reconciler.source.folder import Folder
 from reconciler.source.git import GitRef, LocalRepository, RemoteRepository

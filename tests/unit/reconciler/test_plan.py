@@ -13,9 +13,10 @@ from cluster.machinery.objects import GroupKind
 from reconciler.model import Manifest, Origin, Owned, Plan, Ref, Verb, manifest_of
 from reconciler.plan.authority import Authority
 from reconciler.plan.decide import Drift, plan
-from reconciler.plan.diff import Live, live_of, projection_of
+from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence
 from reconciler.plan.normalise import normalise
+from reconciler.projection import projection_of
 
 SCOPES = {
     GroupKind("", "ConfigMap"): True,
