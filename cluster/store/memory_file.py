@@ -1,7 +1,7 @@
 """The snapshot file of `memory`: one JSON line of facts, then per record one JSON line and the value's bytes.
 
 The first line counts the records and the last ends with a digest of all before it, so that a file cut short or altered is
-refused.  Also `replace_durably`, which every engine's snapshot ends with.
+refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from cluster.store.api import Record
+from cluster.store.durable import replace_durably
 
 MAGIC = "reconciler memory store 1"
 
@@ -66,13 +67,6 @@ def read(path: Path) -> Image:
     return Image(facts["revision"], records, facts["lease_newest"], remaining_s, lease_of)
 
 
-def replace_durably(partial: Path, path: Path) -> None:
-    """Give the finished file `partial` the name `path`: file and folder are on disk before it returns."""
-    _sync(partial)
-    partial.replace(path)
-    _sync(path.parent)
-
-
 def _pieces(image: Image) -> Iterator[bytes]:
     facts = {
         "magic": MAGIC,
@@ -90,11 +84,3 @@ def _pieces(image: Image) -> Iterator[bytes]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

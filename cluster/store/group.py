@@ -1,0 +1,87 @@
+"""Group commit, the deciding half: what each of several waiting transactions does, as if they came one after the other.
+
+Pure.  A transaction sees what those before it in the group will have done; one that is refused changes nothing for those
+after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cluster.store.api import Event, Operation, Put, Record, StoreError
+from cluster.store.transaction import plan_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A transaction that waits, and where its answer goes: the revision, or why not."""
+
+    operations: Sequence[Operation]
+    answer: asyncio.Future[int]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(o.value) for o in self.operations if isinstance(o, Put))
+
+    @property
+    def leases(self) -> dict[str, int]:
+        """The leases its puts name."""
+        return {o.key: o.lease for o in self.operations if isinstance(o, Put) and o.lease}
+
+    def accept(self, revision: int) -> None:
+        if not self.answer.done():  # whoever asked may have been cancelled
+            self.answer.set_result(revision)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What `asked` will have done, at `revision`; without events it changes nothing and answers the revision before."""
+
+    asked: Asked
+    revision: int
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    asked: Asked
+    error: Exception
+
+
+def decide_group(
+    group: Sequence[Asked],
+    *,
+    revision: int,
+    current: Callable[[str], Record | None],
+    check: Callable[[Sequence[Operation]], None],
+) -> Sequence[Decided | Refused]:
+    """One verdict per transaction of `group`, in order; those cancelled meanwhile have none.
+
+    `revision` is the newest durable one, `current` the durable state; `check` raises StoreError for what it refuses.
+    """
+    verdicts: list[Decided | Refused] = []
+    written: dict[str, Record | None] = {}
+
+    def seen(key: str) -> Record | None:
+        return written[key] if key in written else current(key)
+
+    for asked in group:
+        if asked.answer.done():
+            continue
+        try:
+            check(asked.operations)
+            events = plan_transaction(asked.operations, revision=revision + 1, current=seen)
+        except (StoreError, ValueError) as error:
+            verdicts.append(Refused(asked, error))
+            continue
+        if events:
+            revision += 1
+            written.update((event.key, event.record) for event in events)
+        verdicts.append(Decided(asked, revision, events))
+    return verdicts
