@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cluster.machinery.objects import Obj, meta_of
+from cluster.machinery.quantity import Quantity, parse_quantity
 
 
 class ContainerKind(Enum):
@@ -112,7 +113,7 @@ def qos_class_of(pod: Obj) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _amount(quantity: object) -> str | None:
-    """A quantity worth counting, as text; zero counts as absent."""
-    text = "" if quantity is None else str(quantity)
-    return None if text in ("", "0") else text
+def _amount(quantity: str | int | float | None) -> Quantity | None:
+    """A quantity worth counting; zero counts as absent."""
+    amount = None if quantity is None else parse_quantity(quantity)
+    return amount if amount is not None and amount.nanos else None

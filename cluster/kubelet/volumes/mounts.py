@@ -1,0 +1,85 @@
+"""Mounting: tmpfs for secrets and memory volumes, bind mounts for subPaths.  The system calls and nothing else.
+
+Needs CAP_SYS_ADMIN; `can_mount` says whether we have it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Protocol
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND = 2, 4, 8, 4096
+MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+
+
+class Mounter(Protocol):
+    """How volumes mount.  Implementations: SystemMounter, and for agents without the right to, NoMounter."""
+
+    @property
+    def can_mount(self) -> bool: ...
+
+    def tmpfs(self, target: Path, *, size_bytes: int | None, mode: int) -> None:
+        """Mount an empty tmpfs; does nothing where one is mounted.  Raises OSError."""
+        ...
+
+    def bind(self, descriptor: int, target: Path) -> None:
+        """Mount the open file or directory `descriptor` over the existing `target`.  Raises OSError."""
+        ...
+
+    def unmount(self, target: Path) -> None:
+        """Detach what is mounted at `target`; does nothing where nothing is."""
+        ...
+
+
+class SystemMounter:
+    """The kernel's own mount calls."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    @property
+    def can_mount(self) -> bool:
+        return os.geteuid() == 0
+
+    def tmpfs(self, target: Path, *, size_bytes: int | None, mode: int) -> None:
+        if target.is_mount():
+            return
+        options = f"mode={mode:o}" + (f",size={size_bytes}" if size_bytes else "")
+        self._mount("tmpfs", str(target), "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+    def bind(self, descriptor: int, target: Path) -> None:
+        self._mount(f"/proc/self/fd/{descriptor}", str(target), "", MS_BIND, "")
+
+    def unmount(self, target: Path) -> None:
+        if self._libc.umount2(os.fsencode(target), MNT_DETACH | UMOUNT_NOFOLLOW) != 0:
+            error = ctypes.get_errno()
+            # EINVAL: not a mount point; ENOENT: not there at all.
+            if error not in (22, 2):
+                raise OSError(error, os.strerror(error), str(target))
+
+    def _mount(self, source: str, target: str, kind: str, flags: int, options: str) -> None:
+        result = self._libc.mount(
+            os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode()
+        )
+        if result != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), target)
+
+
+class NoMounter:
+    """For an agent that may not mount: secrets lie in directories only it can read, and what needs a mount is refused."""
+
+    @property
+    def can_mount(self) -> bool:
+        return False
+
+    def tmpfs(self, target: Path, *, size_bytes: int | None, mode: int) -> None:
+        raise PermissionError(1, "mounting needs root", str(target))
+
+    def bind(self, descriptor: int, target: Path) -> None:
+        raise PermissionError(1, "mounting needs root", str(target))
+
+    def unmount(self, target: Path) -> None:
+        """Nothing of ours can be mounted."""
