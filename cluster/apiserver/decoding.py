@@ -1,0 +1,152 @@
+"""Request bodies to objects: JSON, YAML, protobuf; their type, unknown and duplicate fields.
+
+Lenient where real clients rely on it: no Content-Type means JSON, no apiVersion and kind means the endpoint's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from cluster.apiserver.call import Call
+from cluster.machinery.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from cluster.machinery.objects import Obj, gvk_of
+from cluster.machinery.protobuf import MAGIC, ProtobufError, decode
+from cluster.machinery.resource import Resource
+from cluster.machinery.schema import Node, prune, type_errors, unknown_fields
+from cluster.machinery.yaml import YamlError, load_documents
+
+BODY_SIZE_MAX_BYTES = 3 * 1024 * 1024
+ERRORS_LISTED_MAX = 20
+
+
+def media_type_of(call: Call) -> str:
+    return call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def body_of(call: Call) -> Obj:
+    """The object in the body; empty when there is none.  Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
+    if call.request.obj is not None:
+        obj = call.request.obj
+    elif not call.request.body:
+        return {}
+    else:
+        obj = decoded(call.request.body, media_type_of(call))
+    if not isinstance(obj, dict):
+        raise BadRequest("the body of the request is not an object")
+    return obj
+
+
+def decoded(body: bytes, media_type: str) -> Any:
+    if len(body) > BODY_SIZE_MAX_BYTES:
+        raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
+    if body.startswith(MAGIC) or media_type == "application/vnd.kubernetes.protobuf":
+        try:
+            return decode(body)
+        except ProtobufError as error:
+            raise BadRequest(f"the protobuf body cannot be decoded: {error}") from None
+    match media_type:
+        case "" | "application/json" | "text/plain" | "*/*":
+            try:
+                return orjson.loads(body)
+            except orjson.JSONDecodeError as error:
+                raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+        case "application/yaml" | "application/apply-patch+yaml" | "text/yaml" | "application/x-yaml":
+            return _yaml(body)
+        case _:
+            raise UnsupportedMediaType(
+                "the body of the request was in an unknown format - accepted media types include: "
+                "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+            )
+
+
+def _yaml(body: bytes) -> Any:
+    if body[:1] == b"{":
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass  # a YAML flow mapping may begin so, too
+    try:
+        documents = load_documents(body)
+    except YamlError as error:
+        raise BadRequest(f"error decoding YAML: {error}") from None
+    if len(documents) != 1:
+        raise BadRequest(f"the body holds {len(documents)} YAML documents, not one")
+    return documents[0].obj
+
+
+def typed(obj: Obj, resource: Resource) -> Obj:
+    """`obj` with the endpoint's apiVersion and kind where it names none.  Raises BadRequest where it names others."""
+    gvk = gvk_of(obj)
+    if gvk == resource.gvk:
+        return obj
+    if gvk.kind and gvk.kind != resource.kind:
+        raise BadRequest(
+            f"the kind of the object ({gvk.kind}) does not match the expected kind ({resource.kind})",
+        )
+    if (gvk.version or gvk.group) and (gvk.group, gvk.version) != (resource.group, resource.version):
+        raise BadRequest(
+            f"the API version in the data ({gvk.api_version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    return {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
+
+
+def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> Obj:
+    """`obj` without the fields its schema does not know, which are warned of or, with Strict, refused."""
+    if errors := type_errors(node, obj):
+        resource = call.descriptor.resource
+        listed = "; ".join(errors[:ERRORS_LISTED_MAX])
+        raise BadRequest(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {listed}'
+        )
+    known = prune(node, obj)
+    if field_validation == "Ignore":
+        return known
+    problems = [f'unknown field "{path}"' for path in unknown_fields(node, obj)] if known is not obj else []
+    problems += [f'duplicate field "{path}"' for path in duplicates_of(call)]
+    if problems:
+        report(call, problems, field_validation)
+    return known
+
+
+def report(call: Call, problems: Sequence[str], field_validation: str) -> None:
+    """Warn of unknown and duplicate fields or, with Strict, refuse them."""
+    if field_validation == "Strict":
+        more = ", ..." if len(problems) > ERRORS_LISTED_MAX else ""
+        raise BadRequest("strict decoding error: " + ", ".join(problems[:ERRORS_LISTED_MAX]) + more)
+    call.warnings.extend(problems[:ERRORS_LISTED_MAX])
+
+
+def duplicates_of(call: Call) -> Sequence[str]:
+    """Paths of keys that occur twice in the JSON text of the body, which decoding alone would hide."""
+    body = call.request.body
+    if not body or media_type_of(call) not in ("", "application/json"):
+        return ()
+    # As many keys written as decoded: no duplicates.  Text inside strings counts alike on both sides.
+    if body.count(b'":') == orjson.dumps(orjson.loads(body)).count(b'":'):
+        return ()
+    return tuple(_duplicates_in(json.loads(body, object_pairs_hook=_Pairs), ""))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it is written."""
+
+
+def _duplicates_in(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for name, inner in value:
+            here = f"{path}.{name}" if path else name
+            if name in seen:
+                yield here
+            seen.add(name)
+            yield from _duplicates_in(inner, here)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _duplicates_in(inner, f"{path}[{index}]")
+
+
