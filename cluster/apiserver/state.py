@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -27,6 +28,9 @@ DECODED_MAX = 4096
 """Objects that stay decoded, over all resources; the oldest decoded is forgotten first."""
 FUTURE_WAIT_S = 3.0
 RELOAD_PAUSE_S = 1.0
+
+subscriptions = itertools.count()
+"""Handles of subscribers, which are called in the order they came."""
 
 _METADATA = b'"metadata":{'
 _NO_LABELS: Mapping[str, str] = {}
@@ -273,6 +277,11 @@ class State:
     def tables(self) -> Iterable[Table]:
         return tuple(self._tables.values())
 
+    def row_at(self, path: str) -> Row | None:
+        """The row at a store key."""
+        split = _split(path)
+        return self.table(split[0]).get(split[1]) if split is not None else None
+
     def obj(self, row: Row) -> Obj:
         """The decoded object, shared by everyone who reads this revision."""
         obj = row.obj_decoded
@@ -406,6 +415,15 @@ class State:
             future = self._waiting.pop(0)[1]
             if not future.done():
                 future.set_result(None)
+
+
+def row_of_record(record: Record) -> Row:
+    """A row of a past revision, read from the store.  Raises ValueError for a key that names no object."""
+    split = _split(record.key)
+    if split is None:
+        raise ValueError(f"{record.key} names no object")
+    value = spliced(record.value, record.revision)
+    return Row(split[1], record.key, value, record.revision, _decode(value))
 
 
 def _split(path: str) -> tuple[TableId, Key] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,12 @@ class Representation(Protocol):
         """What tells it from other representations of the same resource; events are framed once for each."""
         ...
 
-    def encode(self, row: Row) -> bytes: ...
+    @property
+    def has_head(self) -> bool:
+        """Whether the first event of a watch is written differently from the others."""
+        ...
+
+    def encode(self, row: Row, *, first: bool) -> bytes: ...
 
     def bookmark(self, revision: int, *, initial_events_end: bool) -> bytes:
         """The object of a BOOKMARK."""
@@ -94,6 +99,7 @@ class Watcher:
         self._id = next(_ids)
         self._wake: Callable[[], None] | None = None
         self._ended = False
+        self._headed = False
         self._sent_revision = 0
 
     def take(self) -> bytes | None:
@@ -130,7 +136,7 @@ class Watcher:
             self._timer.cancel()
             self._timer = None
 
-    async def events(self) -> AsyncIterator[WatchEvent]:
+    async def events(self) -> AsyncGenerator[WatchEvent, None]:
         """The same events, decoded.  Raises Expired where the byte form ends with an ERROR."""
         ready = asyncio.Event()
         self.on_ready(ready.set)
@@ -199,11 +205,13 @@ class Watcher:
                 occurrence.revision, initial_events_end=occurrence.initial_events_end
             )
             return b'{"type":"BOOKMARK","object":' + obj + b"}\n"
-        frames = occurrence.entry.frames if occurrence.entry is not None else None
+        first = self._representation.has_head and not self._headed
+        self._headed = True
+        frames = occurrence.entry.frames if occurrence.entry is not None and not first else None
         cached = (occurrence.type.value, self._representation.name)
         if frames is not None and (frame := frames.get(cached)) is not None:
             return frame
-        encoded = self._representation.encode(occurrence.row)
+        encoded = self._representation.encode(occurrence.row, first=first)
         frame = b'{"type":"' + occurrence.type.value.encode() + b'","object":' + encoded + b"}\n"
         if frames is not None:
             frames[cached] = frame

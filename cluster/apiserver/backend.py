@@ -1,0 +1,20 @@
+"""What handlers work with: the parts of one API server, made once by `apiserver`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster.apiserver.registry import Registry
+from cluster.apiserver.state import State
+from cluster.base.clock import Clock
+from cluster.resources.catalog import Catalog
+from cluster.store.api import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    store: Store
+    state: State
+    catalog: Catalog
+    clock: Clock
+    registry: Registry

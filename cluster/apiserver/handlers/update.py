@@ -1,0 +1,40 @@
+"""PUT of one object."""
+
+from __future__ import annotations
+
+from cluster.apiserver.backend import Backend
+from cluster.apiserver.call import Call, Result, write_parameters_of
+from cluster.apiserver.decoding import body_of, checked_fields, typed
+from cluster.apiserver.registry import Rules, main_rules
+from cluster.machinery.errors import BadRequest, Cause, invalid_object
+from cluster.machinery.objects import Obj, meta_of
+
+
+async def update(backend: Backend, call: Call) -> Result:
+    if call.descriptor.strategy.allow_create_on_update and backend.state.table(call.table_id).get(call.key) is None:
+        parameters = write_parameters_of(call)
+        obj = checked_fields(call, _named(call), call.descriptor.node, parameters.field_validation)
+        return await backend.registry.create(call, obj, parameters)
+    return await replace(backend, call, main_rules(call.descriptor))
+
+
+async def replace(backend: Backend, call: Call, rules: Rules) -> Result:
+    """Put the body in the place of the object, as far as `rules` let it."""
+    resource = call.descriptor.resource
+    parameters = write_parameters_of(call)
+    obj = checked_fields(call, _named(call), call.descriptor.node, parameters.field_validation)
+    if not call.descriptor.strategy.unconditional_update and not meta_of(obj).get("resourceVersion"):
+        cause = Cause("FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion")
+        raise invalid_object(resource.group, resource.kind, call.key.name, [cause])
+    return await backend.registry.update(call, call.key, lambda old: obj, parameters, rules)
+
+
+def _named(call: Call) -> Obj:
+    body = body_of(call)
+    if not body:
+        raise BadRequest("the body of the request is empty")
+    obj = typed(body, call.descriptor.resource)
+    name = meta_of(obj).get("name")
+    if name and name != call.key.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({call.key.name})")
+    return obj

@@ -1,0 +1,396 @@
+"""Generic create, update and delete over the store: what every resource shares, whatever its kind.
+
+Upstream: apiserver/pkg/registry/generic/registry/store.go, registry/rest/{create,update}.go.  Per-kind rules are the
+descriptor's strategy, policy is admission's; this module owns metadata, preconditions and the compare-and-set loop.
+A write is answered once it has come back through the feed, so whoever reads next sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cluster.apiserver.admission.api import Admission, Attributes, Operation
+from cluster.apiserver.call import (
+    Call,
+    ObjResult,
+    Result,
+    RowResult,
+    WriteParameters,
+    manager_of,
+    table_id_of,
+)
+from cluster.apiserver.ownership import Writer, claimed
+from cluster.apiserver.state import Row, State, path_of, spliced, stored_form, with_revision
+from cluster.base.clock import Clock
+from cluster.base.entropy import Entropy
+from cluster.machinery.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Cause,
+    InsufficientStorage,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    already_exists,
+    conflict,
+    invalid_object,
+    not_found,
+)
+from cluster.machinery.objects import Key, Obj, is_deleting, meta_of
+from cluster.resources.catalog import Descriptor
+from cluster.resources.strategy import WriteContext
+from cluster.store import api as store_api
+from cluster.store.api import Delete, Put, Store
+
+CAS_TRIES_MAX = 20
+"""Compare-and-set attempts of one write before it is answered with 409."""
+GENERATED_NAME_TRIES_MAX = 8
+GENERATED_SUFFIX_SIZE = 5
+NAME_BASE_SIZE_MAX = 63 - GENERATED_SUFFIX_SIZE
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+_SERVER_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "resourceVersion",
+    "selfLink",
+    "generation",
+    "managedFields",
+)
+_KEPT_ON_UPDATE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An object with what else its transaction writes; `release` is called if that transaction fails."""
+
+    obj: Obj
+    operations: Sequence[store_api.Operation] = ()
+    release: Callable[[], None] = lambda: None
+
+
+class Allocations(Protocol):
+    """Numbers that a kind is given from a pool, in the transaction that writes the object."""
+
+    def plan(self, descriptor: Descriptor, new: Obj | None, old: Obj | None) -> Planned | None:
+        """What to write for the change from `old` to `new` (None: absent); None when it concerns no pool."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an endpoint lets a write change, and what it checks."""
+
+    prepare: Callable[[Obj, Obj], Obj]
+    validate: Callable[[Obj, Obj], Sequence[Cause]]
+    subresource: str = ""
+    admitted: bool = True
+
+
+def main_rules(descriptor: Descriptor) -> Rules:
+    return Rules(descriptor.strategy.prepare_update, descriptor.strategy.validate_update)
+
+
+def status_rules(descriptor: Descriptor) -> Rules:
+    return Rules(descriptor.strategy.prepare_status, descriptor.strategy.validate_status, "status")
+
+
+def verbatim_rules(subresource: str) -> Rules:
+    """The endpoint itself knows exactly what it changes."""
+    return Rules(lambda new, old: new, lambda new, old: (), subresource)
+
+
+class Registry:
+    """Writes.  Every method raises ApiError."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        state: State,
+        clock: Clock,
+        entropy: Entropy,
+        admission: Admission,
+        allocations: Allocations,
+    ) -> None:
+        self.state = state
+        self._store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._admission = admission
+        self._allocations = allocations
+
+    def now(self) -> str:
+        """The instant as metadata has it: RFC 3339, UTC, whole seconds."""
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def row(self, descriptor: Descriptor, key: Key) -> Row:
+        """Raises NotFound."""
+        row = self.state.table(table_id_of(descriptor)).get(key)
+        if row is None:
+            raise not_found(descriptor.resource.group, descriptor.resource.plural, key.name)
+        return row
+
+    def obj(self, descriptor: Descriptor, row: Row) -> Obj:
+        """A row as `descriptor`'s version has it, decoded and shared."""
+        return descriptor.from_storage(self.state.obj(row))
+
+    async def create(
+        self, call: Call, obj: Obj, parameters: WriteParameters, *, claim: Callable[[Obj], Obj] | None = None
+    ) -> Result:
+        """POST.  Names from `generateName` are tried again when taken."""
+        generated = not meta_of(obj).get("name") and bool(meta_of(obj).get("generateName"))
+        for tries_left in reversed(range(GENERATED_NAME_TRIES_MAX if generated else 1)):
+            try:
+                return await self._create_once(call, obj, parameters, claim)
+            except AlreadyExists:
+                if not tries_left:
+                    raise
+        raise AssertionError("unreachable")  # the last try returns or raises
+
+    async def _create_once(
+        self, call: Call, obj: Obj, parameters: WriteParameters, claim: Callable[[Obj], Obj] | None
+    ) -> Result:
+        descriptor = call.descriptor
+        resource, strategy = descriptor.resource, descriptor.strategy
+        new = self._with_new_metadata(call, obj)
+        new = strategy.default(new)
+        key = Key(meta_of(new).get("namespace", ""), meta_of(new).get("name", ""))
+        new = self._admission.mutate(self._attributes(call, "CREATE", key, "", new, None))
+        new = strategy.prepare_create(new, WriteContext(call.user.name, call.user.groups, call.user.uid))
+        if causes := strategy.validate(new):
+            raise invalid_object(resource.group, resource.kind, key.name, causes)
+        self._admission.validate(self._attributes(call, "CREATE", key, "", new, None))
+        call.warnings.extend(strategy.warnings(new))
+        table_id = table_id_of(descriptor)
+        if self.state.table(table_id).get(key) is not None:
+            raise already_exists(resource.group, resource.plural, key.name)
+        writer = Writer(manager_of(parameters, call), "", self.now())
+        new = claim(new) if claim is not None else claimed(new, None, writer, descriptor)
+        planned = self._allocations.plan(descriptor, new, None) or Planned(new)
+        if parameters.dry_run:
+            planned.release()
+            return ObjResult(planned.obj, 201)
+        path = path_of(table_id, key)
+        try:
+            row = await self._put(path, key, descriptor.to_storage(planned.obj), 0, planned)
+        except store_api.Conflict as error:
+            if error.key != path:
+                raise conflict(resource.group, resource.plural, key.name, "an allocation was taken; try again") from None
+            raise already_exists(resource.group, resource.plural, key.name) from None
+        return RowResult(row, created=True)
+
+    async def update(
+        self,
+        call: Call,
+        key: Key,
+        change: Callable[[Obj], Obj],
+        parameters: WriteParameters,
+        rules: Rules,
+        *,
+        claims: bool = True,
+        uid: str = "",
+    ) -> Result:
+        """Apply `change` to the newest state, again after losing a race, unless the change names a resourceVersion.
+
+        A change that changes nothing writes nothing.  An object whose last finalizer goes is removed.
+        """
+        descriptor = call.descriptor
+        resource = descriptor.resource
+        table_id = table_id_of(descriptor)
+        for _ in range(CAS_TRIES_MAX):
+            row = self.row(descriptor, key)
+            old = self.obj(descriptor, row)
+            changed = change(old)
+            if changed is old:
+                return RowResult(row)
+            wanted = meta_of(changed).get("resourceVersion") or ""
+            if wanted and wanted != str(row.revision):
+                raise conflict(resource.group, resource.plural, key.name, MODIFIED)
+            if uid and uid != row.uid:
+                raise uid_conflict(descriptor, key, uid, row.uid)
+            new = self._with_kept_metadata(call, changed, old)
+            new = self._prepared(call, key, new, old, rules)
+            if claims:
+                writer = Writer(manager_of(parameters, call), rules.subresource, self.now())
+                new = claimed(new, old, writer, descriptor)
+            if new == old or self._only_times_differ(new, old):
+                return RowResult(row)
+            gone = is_deleting(new) and is_finished(new, descriptor)
+            planned = self._allocations.plan(descriptor, None if gone else new, old) or Planned(new)
+            if parameters.dry_run:
+                planned.release()
+                return ObjResult(planned.obj)
+            path = path_of(table_id, key)
+            try:
+                if gone:
+                    await self._remove(path, row.revision, planned)
+                    return ObjResult(planned.obj)
+                return RowResult(await self._put(path, key, descriptor.to_storage(planned.obj), row.revision, planned))
+            except store_api.Conflict as error:
+                # Somebody else's write is on its way through the feed; decide again from what it left.
+                await self.state.reached(error.actual)
+                if wanted:
+                    raise conflict(resource.group, resource.plural, key.name, MODIFIED) from None
+        raise conflict(resource.group, resource.plural, key.name, MODIFIED)
+
+    async def remove(self, call: Call, row: Row, old: Obj) -> None:
+        """Remove `row` if it is still the newest state.  Raises store_api.Conflict otherwise."""
+        planned = self._allocations.plan(call.descriptor, None, old) or Planned(old)
+        await self._remove(row.path, row.revision, planned)
+
+    def admit_deletion(self, call: Call, key: Key, old: Obj) -> None:
+        self._admission.validate(self._attributes(call, "DELETE", key, "", old, old))
+
+    def admit_connection(self, call: Call, obj: Obj) -> None:
+        self._admission.validate(self._attributes(call, "CONNECT", call.key, call.route.subresource, obj, None))
+
+    def _prepared(self, call: Call, key: Key, new: Obj, old: Obj, rules: Rules) -> Obj:
+        resource = call.descriptor.resource
+        if not rules.subresource:
+            new = call.descriptor.strategy.default(new)
+        new = self._admission.mutate(self._attributes(call, "UPDATE", key, rules.subresource, new, old))
+        new = rules.prepare(new, old)
+        if causes := (*_finalizer_causes(new, old), *rules.validate(new, old)):
+            raise invalid_object(resource.group, resource.kind, key.name, causes)
+        self._admission.validate(self._attributes(call, "UPDATE", key, rules.subresource, new, old))
+        if not rules.subresource:
+            call.warnings.extend(call.descriptor.strategy.warnings(new))
+        return new
+
+    def _attributes(
+        self, call: Call, operation: Operation, key: Key, subresource: str, obj: Obj, old: Obj | None
+    ) -> Attributes:
+        return Attributes(operation, call.descriptor, key, subresource, call.user, obj, old, call.warnings)
+
+    def _with_new_metadata(self, call: Call, obj: Obj) -> Obj:
+        meta = meta_of(obj)
+        namespace = call.route.namespace if call.descriptor.resource.namespaced else ""
+        if meta.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        given = meta.get("namespace") or ""
+        if given and given != namespace:
+            raise BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        fresh: dict[str, Any] = {name: value for name, value in meta.items() if name not in _SERVER_OWNED}
+        if not fresh.get("name") and (base := fresh.get("generateName")):
+            fresh["name"] = str(base)[:NAME_BASE_SIZE_MAX] + self._entropy.suffix(GENERATED_SUFFIX_SIZE)
+        if namespace:
+            fresh["namespace"] = namespace
+        else:
+            fresh.pop("namespace", None)
+        fresh["uid"] = self._entropy.uid()
+        fresh["creationTimestamp"] = self.now()
+        return {**obj, "metadata": fresh}
+
+    def _with_kept_metadata(self, call: Call, new: Obj, old: Obj) -> Obj:
+        """`new` with what only the server may set taken from `old`."""
+        was = meta_of(old)
+        given = meta_of(new)
+        if (uid := given.get("uid")) and uid != was.get("uid"):
+            raise uid_conflict(call.descriptor, Key(was.get("namespace", ""), was["name"]), uid, was.get("uid", ""))
+        meta: dict[str, Any] = {name: value for name, value in given.items() if name != "selfLink"}
+        for name in ("name", "namespace"):
+            if meta.get(name) and meta[name] != was.get(name, ""):
+                raise BadRequest(f"the {name} of the object does not match the {name} on the URL ({was.get(name, '')})")
+            if name in was:
+                meta[name] = was[name]
+        meta["resourceVersion"] = was["resourceVersion"]
+        for name in _KEPT_ON_UPDATE:
+            if name in was:
+                meta[name] = was[name]
+            else:
+                meta.pop(name, None)
+        if "generation" in was:
+            meta["generation"] = was["generation"]
+        if "managedFields" in was and "managedFields" not in given:
+            meta["managedFields"] = was["managedFields"]
+        return {**new, "metadata": meta}
+
+    @staticmethod
+    def _only_times_differ(new: Obj, old: Obj) -> bool:
+        """Whether nothing but the instants in managedFields changed: such a write is none."""
+        if len(new) != len(old):
+            return False
+        fields = meta_of(new).get("managedFields")
+        was = meta_of(old).get("managedFields")
+        if fields is None or was is None or len(fields) != len(was):
+            return False
+        same = all({**a, "time": ""} == {**b, "time": ""} for a, b in zip(fields, was, strict=True))
+        return same and {**new, "metadata": {**meta_of(new), "managedFields": was}} == old
+
+    async def _put(self, path: str, key: Key, obj: Obj, expect: int, planned: Planned) -> Row:
+        value = stored_form(obj)
+        self.state.expect(path, value, obj)
+        try:
+            revision = await self._commit((Put(path, value, expect), *planned.operations))
+        except BaseException:
+            self.state.forget(path)
+            planned.release()
+            raise
+        await self.state.reached(revision)
+        current = self.state.row_at(path)
+        if current is not None and current.revision == revision:
+            return current
+        # Written again since; the answer is still about this write.
+        return Row(key, path, spliced(value, revision), revision, with_revision(obj, revision))
+
+    async def _remove(self, path: str, revision: int, planned: Planned) -> None:
+        try:
+            removed_at = await self._commit((Delete(path, revision), *planned.operations))
+        except BaseException:
+            planned.release()
+            raise
+        await self.state.reached(removed_at)
+
+    async def _commit(self, operations: Sequence[store_api.Operation]) -> int:
+        try:
+            return await self._store.commit(operations)
+        except store_api.TooLarge:
+            raise RequestEntityTooLarge(
+                f"the object is larger than the store accepts ({store_api.VALUE_SIZE_MAX_BYTES} bytes)"
+            ) from None
+        except store_api.Unavailable as error:
+            raise _unavailable(error) from None
+
+
+def _unavailable(error: store_api.Unavailable) -> ApiError:
+    if error.full:
+        return InsufficientStorage("the store's disk is full; nothing can be written")
+    return ServiceUnavailable("the store is unavailable; whether the write happened is unknown", retry_after_s=1)
+
+
+def is_finished(obj: Obj, descriptor: Descriptor) -> bool:
+    """Whether a deleting object may go: no finalizers, no grace left, and for namespaces no content to finalize."""
+    meta = meta_of(obj)
+    if meta.get("finalizers"):
+        return False
+    if descriptor.strategy.graceful and meta.get("deletionGracePeriodSeconds"):
+        return False
+    return not (descriptor.resource.kind == "Namespace" and (obj.get("spec") or {}).get("finalizers"))
+
+
+def uid_conflict(descriptor: Descriptor, key: Key, wanted: str, actual: str) -> ApiError:
+    resource = descriptor.resource
+    why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {actual}"
+    return conflict(resource.group, resource.plural, key.name, why)
+
+
+def _finalizer_causes(new: Obj, old: Obj) -> Sequence[Cause]:
+    if not is_deleting(old):
+        return ()
+    had = meta_of(old).get("finalizers") or ()
+    added = [name for name in meta_of(new).get("finalizers") or () if name not in had]
+    if not added:
+        return ()
+    listed = ", ".join(f'"{name}"' for name in added)
+    why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return (Cause("FieldValueForbidden", f"Forbidden: {why}", "metadata.finalizers"),)
+
+
