@@ -1,4 +1,4 @@
-"""Request bodies to objects: JSON, YAML, protobuf; their type, unknown and duplicate fields.
+"""Request bodies to objects: their type, unknown and duplicate fields.
 
 Lenient where real clients rely on it: no Content-Type means JSON, no apiVersion and kind means the endpoint's.
 """
@@ -14,10 +14,8 @@ import orjson
 from cluster.apiserver.call import Call
 from cluster.machinery.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from cluster.machinery.objects import Obj, gvk_of
-from cluster.machinery.protobuf import MAGIC, ProtobufError, decode
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node, prune, type_errors, unknown_fields
-from cluster.machinery.yaml import YamlError, load_documents
 
 BODY_SIZE_MAX_BYTES = 3 * 1024 * 1024
 ERRORS_LISTED_MAX = 20
@@ -43,39 +41,16 @@ def body_of(call: Call) -> Obj:
 def decoded(body: bytes, media_type: str) -> Any:
     if len(body) > BODY_SIZE_MAX_BYTES:
         raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
-    if body.startswith(MAGIC) or media_type == "application/vnd.kubernetes.protobuf":
-        try:
-            return decode(body)
-        except ProtobufError as error:
-            raise BadRequest(f"the protobuf body cannot be decoded: {error}") from None
     match media_type:
         case "" | "application/json" | "text/plain" | "*/*":
             try:
                 return orjson.loads(body)
             except orjson.JSONDecodeError as error:
                 raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
-        case "application/yaml" | "application/apply-patch+yaml" | "text/yaml" | "application/x-yaml":
-            return _yaml(body)
         case _:
             raise UnsupportedMediaType(
-                "the body of the request was in an unknown format - accepted media types include: "
-                "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+                "the body of the request was in an unknown format - accepted media types include: application/json"
             )
-
-
-def _yaml(body: bytes) -> Any:
-    if body[:1] == b"{":
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
-            pass  # a YAML flow mapping may begin so, too
-    try:
-        documents = load_documents(body)
-    except YamlError as error:
-        raise BadRequest(f"error decoding YAML: {error}") from None
-    if len(documents) != 1:
-        raise BadRequest(f"the body holds {len(documents)} YAML documents, not one")
-    return documents[0].obj
 
 
 def typed(obj: Obj, resource: Resource) -> Obj:
@@ -148,5 +123,3 @@ def _duplicates_in(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _duplicates_in(inner, f"{path}[{index}]")
-
-

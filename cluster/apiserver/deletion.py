@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.apiserver.call import Call, ObjResult, Result, RowResult, WriteParameters, dry_run_of
 from cluster.apiserver.decoding import body_of
-from cluster.apiserver.registry import CAS_TRIES_MAX, MODIFIED, Registry, is_finished, uid_conflict, verbatim_rules
+from cluster.apiserver.registry import CAS_TRIES_MAX, DELETION, MODIFIED, Registry, is_finished, uid_conflict
 from cluster.apiserver.routes import is_true
 from cluster.apiserver.state import Row
 from cluster.base.clock import Clock
@@ -94,13 +94,15 @@ async def delete_object(registry: Registry, clock: Clock, call: Call, key: Key, 
                 except store_api.Conflict as error:
                     await registry.state.reached(error.actual)
                     continue
-            return ObjResult(marked) if resource.kind in _ANSWERED_WITH_THE_OBJECT else ObjResult(success(row, resource))
+            return (
+                ObjResult(marked) if resource.kind in _ANSWERED_WITH_THE_OBJECT else ObjResult(success(row, resource))
+            )
         return await registry.update(
             call,
             key,
             lambda current: _marked(call, current, deletion, clock),
             parameters,
-            verbatim_rules(""),
+            DELETION,
             claims=False,
             uid=deletion.uid,
         )

@@ -84,12 +84,15 @@ class Allocations(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an endpoint lets a write change, and what it checks."""
+    """What an endpoint lets a write change, and what it checks.
+
+    `deletes` marks the mark of a deletion, which was admitted as such and may set what only the server sets.
+    """
 
     prepare: Callable[[Obj, Obj], Obj]
     validate: Callable[[Obj, Obj], Sequence[Cause]]
     subresource: str = ""
-    admitted: bool = True
+    deletes: bool = False
 
 
 def main_rules(descriptor: Descriptor) -> Rules:
@@ -103,6 +106,9 @@ def status_rules(descriptor: Descriptor) -> Rules:
 def verbatim_rules(subresource: str) -> Rules:
     """The endpoint itself knows exactly what it changes."""
     return Rules(lambda new, old: new, lambda new, old: (), subresource)
+
+
+DELETION = Rules(lambda new, old: new, lambda new, old: (), deletes=True)
 
 
 class Registry:
@@ -181,7 +187,9 @@ class Registry:
             row = await self._put(path, key, descriptor.to_storage(planned.obj), 0, planned)
         except store_api.Conflict as error:
             if error.key != path:
-                raise conflict(resource.group, resource.plural, key.name, "an allocation was taken; try again") from None
+                raise conflict(
+                    resource.group, resource.plural, key.name, "an allocation was taken; try again"
+                ) from None
             raise already_exists(resource.group, resource.plural, key.name) from None
         return RowResult(row, created=True)
 
@@ -214,8 +222,7 @@ class Registry:
                 raise conflict(resource.group, resource.plural, key.name, MODIFIED)
             if uid and uid != row.uid:
                 raise uid_conflict(descriptor, key, uid, row.uid)
-            new = self._with_kept_metadata(call, changed, old)
-            new = self._prepared(call, key, new, old, rules)
+            new = changed if rules.deletes else self._prepared(call, key, changed, old, rules)
             if claims:
                 writer = Writer(manager_of(parameters, call), rules.subresource, self.now())
                 new = claimed(new, old, writer, descriptor)
@@ -252,6 +259,7 @@ class Registry:
 
     def _prepared(self, call: Call, key: Key, new: Obj, old: Obj, rules: Rules) -> Obj:
         resource = call.descriptor.resource
+        new = self._with_kept_metadata(call, new, old)
         if not rules.subresource:
             new = call.descriptor.strategy.default(new)
         new = self._admission.mutate(self._attributes(call, "UPDATE", key, rules.subresource, new, old))
@@ -275,9 +283,7 @@ class Registry:
             raise BadRequest("resourceVersion should not be set on objects to be created")
         given = meta.get("namespace") or ""
         if given and given != namespace:
-            raise BadRequest(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+            raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
         fresh: dict[str, Any] = {name: value for name, value in meta.items() if name not in _SERVER_OWNED}
         if not fresh.get("name") and (base := fresh.get("generateName")):
             fresh["name"] = str(base)[:NAME_BASE_SIZE_MAX] + self._entropy.suffix(GENERATED_SUFFIX_SIZE)
@@ -392,5 +398,3 @@ def _finalizer_causes(new: Obj, old: Obj) -> Sequence[Cause]:
     listed = ", ".join(f'"{name}"' for name in added)
     why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
     return (Cause("FieldValueForbidden", f"Forbidden: {why}", "metadata.finalizers"),)
-
-

@@ -12,9 +12,6 @@ from cluster.apiserver.http import Reply
 from cluster.apiserver.negotiation import JSON, Form, accepted
 from cluster.apiserver.representation import representation_of
 from cluster.machinery.errors import ApiError
-from cluster.machinery.yaml import dump
-
-YAML = "application/yaml"
 
 
 def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
@@ -34,8 +31,6 @@ def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
             body = orjson.dumps(obj)
         case WatchResult(watcher):
             return Reply(stream=watcher, content_type=_streamed(wanted.form), warnings=call.warnings)
-    if wanted.yaml:
-        return Reply(status, body=dump(orjson.loads(body)).encode(), content_type=YAML, warnings=call.warnings)
     return Reply(status, body=body, warnings=call.warnings)
 
 
@@ -52,5 +47,3 @@ def error_reply(error: ApiError, warnings: list[str] | None = None) -> Reply:
     if error.retry_after_s is not None:
         headers = {"Retry-After": str(error.retry_after_s)}
     return Reply(error.code, body=orjson.dumps(error.to_status()), headers=headers, warnings=warnings or ())
-
-

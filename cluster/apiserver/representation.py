@@ -178,9 +178,7 @@ class AsMetadata:
         return self._partial(self._state.obj(row))
 
     def bookmark(self, revision: int, *, initial_events_end: bool) -> bytes:
-        return _bookmark(
-            self._api_version, "PartialObjectMetadata", revision, initial_events_end=initial_events_end
-        )
+        return _bookmark(self._api_version, "PartialObjectMetadata", revision, initial_events_end=initial_events_end)
 
     def encode_list(self, rows: RowsResult) -> bytes:
         items = [orjson.dumps(self._partial(row.obj())) for row in rows.rows]

@@ -123,7 +123,7 @@ def _decode(value: bytes) -> Obj:
 
 
 class Entry:
-    """One event: `row` is the state to report (for a deletion the last one, at the deletion's revision), `old` the one before."""
+    """One event: `row` is the state to report (of a deletion the last, at the deletion's revision), `old` the one before."""
 
     __slots__ = ("deleted", "frames", "old", "revision", "row")
 
@@ -254,9 +254,7 @@ def _unindex(index: dict[str, dict[Key, Row]], value: str, key: Key) -> None:
 class State:
     """All tables as of `revision`.  `load` first, then `follow` for as long as the server runs."""
 
-    def __init__(
-        self, store: Store, *, ring_events_max: int = RING_EVENTS_MAX, decoded_max: int = DECODED_MAX
-    ) -> None:
+    def __init__(self, store: Store, *, ring_events_max: int = RING_EVENTS_MAX, decoded_max: int = DECODED_MAX) -> None:
         self._store = store
         self._ring_events_max = ring_events_max
         self._decoded_max = decoded_max

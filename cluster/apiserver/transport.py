@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -27,6 +27,9 @@ from cluster.client.transport import (
 from cluster.machinery.errors import ApiError, BadRequest, InternalError, error_of_status
 from cluster.machinery.objects import Key, Obj, key_of
 from cluster.machinery.resource import Resource
+
+_Parameters: TypeAlias = Mapping[str, list[str]]
+_OwnParameters: TypeAlias = dict[str, list[str]]
 
 
 class Executed(Protocol):
@@ -143,7 +146,7 @@ class InProcessTransport:
         self,
         method: str,
         path: str,
-        query: Mapping[str, list[str]] | None = None,
+        query: _Parameters | None = None,
         obj: Any = None,
         *,
         content_type: str = "application/json",
@@ -161,7 +164,7 @@ class InProcessTransport:
         self,
         method: str,
         path: str,
-        query: Mapping[str, list[str]],
+        query: _Parameters,
         obj: Any = None,
         content_type: str = "application/json",
     ) -> Executed:
@@ -177,7 +180,7 @@ def _copied(obj: Any) -> Any:
         raise BadRequest(f"the object is not JSON: {error}") from None
 
 
-def _query_of(query: Query) -> dict[str, list[str]]:
+def _query_of(query: Query) -> _OwnParameters:
     named = {
         "labelSelector": query.label_selector,
         "fieldSelector": query.field_selector,
@@ -189,7 +192,7 @@ def _query_of(query: Query) -> dict[str, list[str]]:
     return {name: [value] for name, value in named.items() if value}
 
 
-def _query_of_write(options: WriteOptions) -> dict[str, list[str]]:
+def _query_of_write(options: WriteOptions) -> _OwnParameters:
     named = {
         "fieldManager": options.field_manager,
         "dryRun": "All" if options.dry_run else "",

@@ -201,9 +201,7 @@ class Watcher:
 
     def _frame(self, occurrence: Occurrence) -> bytes:
         if occurrence.row is None:
-            obj = self._representation.bookmark(
-                occurrence.revision, initial_events_end=occurrence.initial_events_end
-            )
+            obj = self._representation.bookmark(occurrence.revision, initial_events_end=occurrence.initial_events_end)
             return b'{"type":"BOOKMARK","object":' + obj + b"}\n"
         first = self._representation.has_head and not self._headed
         self._headed = True

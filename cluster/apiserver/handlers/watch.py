@@ -55,9 +55,7 @@ async def watch(backend: Backend, call: Call) -> Result:
         timeout_s=_timeout_of(call),
         error=error,
     )
-    return WatchResult(
-        Watcher(state, table, representation_of(call, wanted, state, backend.clock), matches, options)
-    )
+    return WatchResult(Watcher(state, table, representation_of(call, wanted, state, backend.clock), matches, options))
 
 
 def _timeout_of(call: Call) -> float:

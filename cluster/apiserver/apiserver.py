@@ -1,0 +1,140 @@
+"""The API server as one value: made of a store, a catalogue and settings, called with requests.
+
+It knows no sockets; `server` has them.  In process it hands out transports and a view on its own state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from loguru import logger
+
+from cluster.apiserver.admission.api import Admission
+from cluster.apiserver.admission.plugins import plugins
+from cluster.apiserver.allocators import NoAllocations
+from cluster.apiserver.authn import CertificateAndTokenAuthenticator
+from cluster.apiserver.authz import Authorizer
+from cluster.apiserver.backend import Backend
+from cluster.apiserver.bootstrap import BOOTSTRAP, bootstrap
+from cluster.apiserver.call import Call, Result
+from cluster.apiserver.dispatch import descriptor_of, handler_of
+from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
+from cluster.apiserver.rbac import Rbac
+from cluster.apiserver.registry import Registry
+from cluster.apiserver.rendering import error_reply, reply_of
+from cluster.apiserver.routes import parse_route, path_not_found
+from cluster.apiserver.state import State
+from cluster.apiserver.tokens import ServiceAccountTokens
+from cluster.apiserver.transport import InProcessTransport
+from cluster.apiserver.view import ObjView
+from cluster.base.clock import Clock
+from cluster.base.entropy import Entropy
+from cluster.base.tasks import Supervisor
+from cluster.client.cache import Cache
+from cluster.client.node_channel import NodeChannels
+from cluster.client.transport import Transport
+from cluster.machinery.errors import ApiError, InternalError
+from cluster.resources.catalog import Catalog
+from cluster.store.api import Store
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerSettings:
+    """What the operator decides.  `service_account_key` signs tokens (P-256); secrets are not shown by repr."""
+
+    service_account_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    static_tokens: Mapping[str, Identity] = field(default_factory=dict, repr=False)
+    issuer: str = ISSUER
+    audiences: Sequence[str] = (ISSUER,)
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What a request came to, before it is written down; without `call` for paths that are no resources."""
+
+    call: Call | None
+    result: Result
+
+
+class ApiServer:
+    """See `http.Handler`.  `start` loads the state; requests before it or after `stop` are answered with 503."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        clock: Clock,
+        entropy: Entropy,
+        node_channels: NodeChannels,
+        settings: ApiServerSettings,
+    ) -> None:
+        self.state = State(store)
+        self._supervisor = Supervisor(clock)
+        self._authorizer = Authorizer(self.state, Rbac(self.state))
+        tokens = ServiceAccountTokens(
+            key=settings.service_account_key,
+            issuer=settings.issuer,
+            audiences=settings.audiences,
+            state=self.state,
+            clock=clock,
+            entropy=entropy,
+        )
+        self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens)
+        registry = Registry(
+            store=store,
+            state=self.state,
+            clock=clock,
+            entropy=entropy,
+            admission=Admission(plugins(self.state)),
+            allocations=NoAllocations(),
+        )
+        self._backend = Backend(store, self.state, catalog, clock, registry)
+
+    @property
+    def authenticator(self) -> Authenticator:
+        return self._authenticator
+
+    async def start(self) -> None:
+        await self.state.load()
+        self._supervisor.start("apiserver feed", self.state.follow)
+        await bootstrap(self.transport(BOOTSTRAP))
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+
+    def transport(self, identity: Identity) -> Transport:
+        """The API as `identity`, in this process: authorized and admitted like any other caller."""
+        return InProcessTransport(self._backend, self.execute, self, identity)
+
+    def cache(self) -> Cache:
+        """A view on everything, without authorization."""
+        return ObjView(self.state, self._backend.catalog)
+
+    async def __call__(self, request: ApiRequest) -> Reply:
+        try:
+            executed = await self.execute(request)
+            if executed.call is None:
+                return executed.result if isinstance(executed.result, Reply) else error_reply(path_not_found())
+            return reply_of(self._backend, executed.call, executed.result)
+        except ApiError as error:
+            return error_reply(error)
+        except Exception as error:  # noqa: BLE001 - one broken request must not end the server
+            logger.opt(exception=error).error("request failed", method=request.method, path=request.path)
+            return error_reply(InternalError("an internal error occurred; the server's log has it"))
+
+    async def execute(self, request: ApiRequest) -> Executed:
+        """Route, authorize and handle.  Raises ApiError."""
+        route = parse_route(request.method, request.path, request.query)
+        user = self._authorizer.acting(request)
+        self._authorizer.check(user, route, request)
+        if not route.is_resource:
+            raise path_not_found()
+        descriptor = descriptor_of(self._backend.catalog, route)
+        call = Call(request, route, descriptor, user)
+        handler = handler_of(route, descriptor)
+        return Executed(call, await handler(self._backend, call))

@@ -1,0 +1,47 @@
+"""API servers for tests: over a memory store, with a stepped clock and repeatable chance."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
+from cluster.apiserver.http import Identity
+from cluster.base.clock import Clock
+from cluster.base.entropy import SeededEntropy
+from cluster.client.node_channel import NodeChannel
+from cluster.machinery.errors import ServiceUnavailable
+from cluster.resources.catalog import builtin_catalog
+from cluster.store.api import Store
+from cluster.store.memory import MemoryStore
+from tests.clocks import SteppedClock
+
+ADMIN = Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
+SERVICE_ACCOUNT_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+class NoNodes:
+    """No agent is connected."""
+
+    def channel(self, node: str) -> NodeChannel:
+        raise ServiceUnavailable(f"no agent of node {node} is connected")
+
+
+@asynccontextmanager
+async def running(store: Store | None = None, clock: Clock | None = None) -> AsyncIterator[ApiServer]:
+    clock = clock or SteppedClock()
+    server = ApiServer(
+        store=store or MemoryStore(clock),
+        catalog=builtin_catalog(),
+        clock=clock,
+        entropy=SeededEntropy(1),
+        node_channels=NoNodes(),
+        settings=ApiServerSettings(service_account_key=SERVICE_ACCOUNT_KEY),
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
