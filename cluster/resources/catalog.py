@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from cluster.machinery.objects import GroupKind, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
-from cluster.resources import core
+from cluster.resources import core, pod
 from cluster.resources.builtin import BUILTIN
 from cluster.resources.kind import Kind, Selectable, metadata_fields
 from cluster.resources.printing import Column
@@ -146,4 +146,4 @@ def _generic(resource: Resource) -> Strategy:
     )
 
 
-_KINDS: Mapping[GroupKind, Kind] = {**core.KINDS}
+_KINDS: Mapping[GroupKind, Kind] = {**core.KINDS, **pod.KINDS}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ import orjson
 
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required, too_long
+from cluster.machinery.names import config_key_errors, label_errors, label_value_errors, qualified_name_errors
 from cluster.machinery.objects import (
     GroupKind,
     Obj,
@@ -27,18 +27,12 @@ from cluster.machinery.objects import (
     without_field,
 )
 from cluster.resources.kind import Kind, text_at
-from cluster.resources.metadata import label_name, label_value, qualified_name
+from cluster.resources.pod_validation import TAINT_EFFECTS
 from cluster.resources.printing import AGE, NAME, NONE, UNKNOWN, Column, field_cell
 from cluster.resources.strategy import GenericStrategy, WriteContext
 
 DATA_MAX_BYTES = 1024 * 1024
 """Upper bound of all values of a ConfigMap or Secret together (upstream MaxSecretSize)."""
-
-_KEY = re.compile(r"[-._a-zA-Z0-9]+\Z")
-_KEY_WRONG = (
-    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
-    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-)
 
 
 class NamespaceStrategy(GenericStrategy):
@@ -64,7 +58,7 @@ class NamespaceStrategy(GenericStrategy):
         return with_field(prepared, ("spec", "finalizers"), field_of(old, "spec", "finalizers", default=[]))
 
     def _name_check(self, name: str) -> tuple[str, ...]:
-        return label_name(name)
+        return label_errors(name)
 
     def _first_status(self, obj: Obj) -> Any:
         return {"phase": "Active"}
@@ -74,9 +68,6 @@ def prepare_namespace_finalize(new: Obj, old: Obj) -> Obj:
     """What a write to a namespace's finalize endpoint stores: `old` with `new`'s metadata and spec.finalizers."""
     finalizers = field_of(new, "spec", "finalizers", default=[])
     return with_field({**old, "metadata": new["metadata"]}, ("spec", "finalizers"), finalizers)
-
-
-TAINT_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 class NodeStrategy(GenericStrategy):
@@ -102,8 +93,10 @@ class NodeStrategy(GenericStrategy):
         for index, taint in enumerate(field_of(obj, "spec", "taints", default=())):
             path = f"spec.taints[{index}]"
             key, effect = taint.get("key", ""), taint.get("effect", "")
-            found.extend(invalid(f"{path}.key", key, why) for why in qualified_name(key))
-            found.extend(invalid(f"{path}.value", taint["value"], why) for why in label_value(taint.get("value") or ""))
+            found.extend(invalid(f"{path}.key", key, why) for why in qualified_name_errors(key))
+            found.extend(
+                invalid(f"{path}.value", taint["value"], why) for why in label_value_errors(taint.get("value") or "")
+            )
             if effect not in TAINT_EFFECTS:
                 found.append(
                     not_supported(f"{path}.effect", effect, TAINT_EFFECTS) if effect else required(f"{path}.effect")
@@ -179,7 +172,7 @@ class _DataStrategy(GenericStrategy):
         for field in self.data_fields:
             for key, value in (obj.get(field) or {}).items():
                 path = f"{field}[{key}]"
-                found.extend(invalid(path, key, why) for why in data_key(key))
+                found.extend(invalid(path, key, why) for why in config_key_errors(key))
                 first = seen.setdefault(key, field)
                 if first != field:
                     found.append(invalid(path, key, f"duplicate of key present in {first}"))
@@ -204,15 +197,6 @@ class _DataStrategy(GenericStrategy):
                 forbidden(field, why) for field in self.data_fields if (new.get(field) or {}) != (old.get(field) or {})
             )
         return tuple(found)
-
-
-def data_key(key: str) -> tuple[str, ...]:
-    """What is wrong with a ConfigMap or Secret key."""
-    if len(key) > 253:
-        return ("must be no more than 253 bytes",)
-    if key in (".", "..") or key.startswith(".."):
-        return (f"must not be '{key}'" if key in (".", "..") else "must not start with '..'",)
-    return () if _KEY.match(key) else (_KEY_WRONG,)
 
 
 def decoded_size(value: str) -> int | None:

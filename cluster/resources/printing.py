@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from cluster.machinery.objects import Obj, meta_of, name_of
+from cluster.machinery.timestamps import age_of
 
 Cell: TypeAlias = str | int | float | bool | None
 CellOf: TypeAlias = Callable[[Obj, datetime], Cell]
@@ -82,49 +83,12 @@ def table_of(
     }
 
 
-def age_of(timestamp: str | None, now: datetime) -> str:
-    """How long ago, short (`3m20s`); `<unknown>` without a time."""
-    if not timestamp:
-        return UNKNOWN
-    return human_duration((now - datetime.fromisoformat(timestamp)).total_seconds())
-
-
-def human_duration(duration_s: float) -> str:
-    """Two units at most, fewer as it grows.  Upstream: apimachinery/pkg/util/duration HumanDuration."""
-    seconds = int(duration_s)
-    if seconds < -1:
-        return "<invalid>"
-    if seconds < 0:
-        return "0s"
-    minutes, hours = seconds // 60, seconds // 3600
-    days, years = hours // 24, hours // (24 * 365)
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return _pair(minutes, "m", seconds % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _pair(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return _pair(days, "d", hours % 24, "h")
-    if years < 2:
-        return f"{days}d"
-    return _pair(years, "y", days % 365, "d") if years < 8 else f"{years}y"
-
-
-def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
-    return f"{large}{large_unit}{small}{small_unit}" if small else f"{large}{large_unit}"
-
-
 def name_cell(obj: Obj, now: datetime) -> str:
     return name_of(obj)
 
 
 def age_cell(obj: Obj, now: datetime) -> str:
-    return age_of(meta_of(obj).get("creationTimestamp"), now)
+    return age_of(meta_of(obj).get("creationTimestamp", ""), now)
 
 
 def created_cell(obj: Obj, now: datetime) -> str:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from cluster.machinery.errors import Cause
+from cluster.machinery.names import subdomain_errors
 from cluster.machinery.objects import Obj, meta_of, with_field
-from cluster.resources.metadata import subdomain_name, validate_metadata, validate_metadata_update
+from cluster.resources.metadata import validate_metadata, validate_metadata_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class GenericStrategy:
 
     def _name_check(self, name: str) -> tuple[str, ...]:
         """What is wrong with the name."""
-        return subdomain_name(name)
+        return subdomain_errors(name)
 
     def _first_status(self, obj: Obj) -> Any:
         return {}
