@@ -153,7 +153,7 @@ def test_the_quality_class_follows_from_cpu_and_memory(resources, expected):
          "spec.containers[0].livenessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"),
         ({"livenessProbe": {"tcpSocket": {"port": 1}, "successThreshold": 2}}, {},
          "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"),
-        ({"lifecycle": {"preStop": {"httpGet": {"port": 0}}}}, {}, "spec.containers[0].lifecycle.preStop.httpGet.port: Invalid"),
+        ({"lifecycle": {"preStop": {"httpGet": {"port": 0}}}}, {}, "spec.containers[0].lifecycle.preStop.httpGet.port: Inv"),
         ({"restartPolicy": "Always"}, {}, "spec.containers[0].restartPolicy: Forbidden: may not be set for non-init"),
         ({"securityContext": {"runAsUser": -1}}, {}, "spec.containers[0].securityContext.runAsUser: Invalid value: -1"),
         ({"securityContext": {"privileged": True, "allowPrivilegeEscalation": False}}, {},
