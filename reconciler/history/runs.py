@@ -1,0 +1,128 @@
+"""Runs in the API: what a run looks like as an object, and which old ones are let go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cluster.base.entropy import Entropy
+from cluster.client.transport import Transport, WriteOptions
+from cluster.machinery.errors import NotFound
+from cluster.machinery.objects import Key, Obj, field_of, key_of, name_of, owner_reference_to
+from reconciler.crds.run import ACTIONS_MAX, ERRORS_MAX, RUNS
+from reconciler.model import Done, Outcome, Run, Verb
+from reconciler.projection import FIELD_MANAGER
+
+KEPT = 50
+"""Runs of one application."""
+
+SUFFIX = 5
+NAME_MAX = 200
+
+
+class History:
+    """Writes runs with the daemon's own rights.  Raises ApiError."""
+
+    def __init__(self, transport: Transport, entropy: Entropy) -> None:
+        self._transport = transport
+        self._entropy = entropy
+
+    async def record(self, run: Run, application: Obj) -> str:
+        """Store the run; return its name."""
+        name = f"{run.application.name[:NAME_MAX]}-{run_stamp(run)}-{self._entropy.suffix(SUFFIX)}"
+        stored = {
+            "apiVersion": RUNS.api_version,
+            "kind": RUNS.kind,
+            "metadata": {
+                "name": name,
+                "namespace": run.application.namespace,
+                "ownerReferences": [owner_reference_to(application, controller=False)],
+            },
+            "spec": spec_of(run),
+        }
+        await self._transport.create(RUNS, stored, options=WriteOptions(field_manager=FIELD_MANAGER))
+        return name
+
+    async def forget_oldest(self, runs: Iterable[Obj]) -> None:
+        """Delete all but the newest of `runs`, which are those of one application."""
+        for run in newest_first(runs)[KEPT:]:
+            try:
+                await self._transport.delete(RUNS, key_of(run))
+            except NotFound:
+                continue
+
+
+def run_stamp(run: Run) -> str:
+    """`20240101-120000`, so that names sort as time does."""
+    return run.finished_at.replace("-", "").replace(":", "").replace("T", "-")[:15]
+
+
+def newest_first(runs: Iterable[Obj]) -> Sequence[Obj]:
+    return sorted(
+        runs, key=lambda run: (str(field_of(run, "spec", "finishedAt", default="")), name_of(run)), reverse=True
+    )
+
+
+def runs_of(runs: Iterable[Obj], application: Key) -> Sequence[Obj]:
+    return [
+        run
+        for run in runs
+        if key_of(run).namespace == application.namespace
+        and field_of(run, "spec", "application", default="") == application.name
+    ]
+
+
+def proven_trees(runs: Iterable[Obj]) -> Collection[str]:
+    """The contents that ran healthy once: returning to one of them is no bad news."""
+    return {
+        str(field_of(run, "spec", "tree", default=""))
+        for run in runs
+        if field_of(run, "spec", "outcome") == Outcome.SUCCEEDED
+    } - {""}
+
+
+def spec_of(run: Run) -> dict[str, Any]:
+    acted = [done for done in run.done if done.action.verb is not Verb.KEEP or done.error]
+    errors = [str(problem) for problem in run.problems] + [error_of(done) for done in run.done if done.error]
+    spec: dict[str, Any] = {
+        "application": run.application.name,
+        "revision": run.revision.id,
+        "tree": run.tree,
+        "author": run.revision.author,
+        "subject": run.revision.subject,
+        "trigger": str(run.trigger),
+        "startedAt": run.started_at,
+        "finishedAt": run.finished_at,
+        "durationMs": run.duration_ms,
+        "outcome": str(run.outcome),
+        "message": run.message,
+        "health": str(run.health),
+        "counts": asdict(run.counts),
+        "actions": [_action(done) for done in acted[:ACTIONS_MAX]],
+    }
+    if len(acted) > ACTIONS_MAX:
+        spec["actionsOmitted"] = len(acted) - ACTIONS_MAX
+    if errors:
+        spec["errors"] = errors[:ERRORS_MAX]
+    if len(errors) > ERRORS_MAX:
+        spec["errorsOmitted"] = len(errors) - ERRORS_MAX
+    return spec
+
+
+def error_of(done: Done) -> str:
+    """`FILE:LINE: OBJECT: what the server said`."""
+    place = f"{done.action.manifest.origin}: " if done.action.manifest else ""
+    return f"{place}{done.action.ref}: {done.error}"
+
+
+def _action(done: Done) -> dict[str, str]:
+    action = done.action
+    row = {
+        "action": str(action.verb),
+        "object": str(action.ref),
+        "reason": action.reason,
+        "origin": str(action.manifest.origin) if action.manifest else "",
+        "error": done.error,
+    }
+    return {name: text for name, text in row.items() if text}
