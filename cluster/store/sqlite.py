@@ -50,6 +50,7 @@ COPY_SYNC_BYTES = 32 * 1024 * 1024
 """A snapshot syncs its file this often, so that no single sync holds the loop up for long."""
 
 BALLAST_SIZE_BYTES = 64 * 1024 * 1024
+"""More than the WAL ever holds (WAL_PAGES_MAX and one group): releasing it always makes room for a checkpoint."""
 
 
 class SqliteStore:
@@ -306,6 +307,7 @@ class SqliteStore:
             logger.warning("disk is full, the store's ballast makes room for compaction", path=str(self._path))
             self._ballast.release()
             with self._writing():
+                self._log.checkpoint()  # first, so that the WAL starts over in the space it has
                 write()
 
     def _restore_ballast(self) -> None:
