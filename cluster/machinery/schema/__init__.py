@@ -6,13 +6,14 @@ that patches and server-side apply need no second schema.
 
 from cluster.machinery.schema.compile import compile_definitions, compile_structural
 from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields
-from cluster.machinery.schema.node import ANYTHING, Node, Validations
+from cluster.machinery.schema.node import ANYTHING, SCALARS, Node, Validations
 from cluster.machinery.schema.structural import check_structural
 from cluster.machinery.schema.types import type_errors
 from cluster.machinery.schema.validate import validate
 
 __all__ = [
     "ANYTHING",
+    "SCALARS",
     "Node",
     "Validations",
     "apply_defaults",

@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.machinery.field_errors import child
 from cluster.machinery.objects import Obj
-from cluster.machinery.schema.node import Node
+from cluster.machinery.schema.node import SCALARS, Node
 
 
 def unknown_fields(node: Node, obj: Obj) -> tuple[str, ...]:
@@ -31,11 +31,11 @@ def _find_unknown(node: Node, value: Any, path: str, found: list[str]) -> None:
             if below is None:
                 if not node.preserve_unknown:
                     found.append(child(path, key))
-            elif isinstance(part, dict | list | Mapping):
+            elif type(part) not in SCALARS:
                 _find_unknown(below, part, child(path, key), found)
     elif isinstance(value, list | tuple) and node.items is not None:
         for index, item in enumerate(value):
-            if isinstance(item, dict | list | Mapping):
+            if type(item) not in SCALARS:
                 _find_unknown(node.items, item, f"{path}[{index}]", found)
 
 
@@ -46,6 +46,8 @@ def prune(node: Node, obj: Obj) -> Obj:
 
 
 def _pruned(node: Node, value: Any) -> Any:
+    if type(value) in SCALARS:
+        return value
     if isinstance(value, dict | Mapping):
         properties, additional = node.properties, node.additional
         if not properties and additional is None and (node.preserve_unknown or node.type != "object"):
@@ -57,7 +59,7 @@ def _pruned(node: Node, value: Any) -> Any:
             if below is None:
                 if not node.preserve_unknown:
                     dropped.append(key)
-            elif isinstance(part, dict | list | Mapping):
+            elif type(part) not in SCALARS:
                 kept = _pruned(below, part)
                 if kept is not part:
                     changed[key] = kept
@@ -80,6 +82,8 @@ def apply_defaults(node: Node, obj: Obj) -> Obj:
 
 
 def _defaulted(node: Node, value: Any) -> Any:
+    if type(value) in SCALARS:
+        return value
     if isinstance(value, dict | Mapping):
         changed: dict[str, Any] = {}
         dropped: list[str] = []
@@ -94,7 +98,7 @@ def _defaulted(node: Node, value: Any) -> Any:
                     changed[key] = _defaulted(below_, below_.default)
                 elif key in node.properties and not below_.preserve_unknown:
                     dropped.append(key)
-            elif isinstance(part, dict | list | Mapping):
+            elif type(part) not in SCALARS:
                 filled = _defaulted(below_, part)
                 if filled is not part:
                     changed[key] = filled

@@ -69,3 +69,6 @@ class Node:
 
 ANYTHING = Node(preserve_unknown=True)
 """Any JSON value, kept as it is."""
+
+SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Types of values that have nothing below them: asked first, since most values are of these."""
