@@ -230,11 +230,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action that was carried out, or was tried: `error` is empty when it succeeded."""
+    """An action that was carried out, or was tried: `error` is empty when it succeeded.
+
+    `version` is the object's resourceVersion after a write: a cache that has not come so far is behind us.
+    """
 
     action: Action
     error: str = ""
     owned: Owned | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from cluster.base.clock import Clock
 from cluster.client.discovery import Discovery
 from cluster.client.transport import DeleteOptions, Patch, PatchType, Transport, WriteOptions
 from cluster.machinery.errors import ApiError, Conflict, NotFound
-from cluster.machinery.objects import Obj, field_of, uid_of, without_field
+from cluster.machinery.objects import Obj, field_of, resource_version_of, uid_of, without_field
 from cluster.machinery.resource import Resource
 from reconciler.apply.inventory import Inventory
 from reconciler.model import Action, Done, Manifest, Owned, Verb
@@ -100,7 +100,7 @@ class Applier:
             answer = await self._transport.patch(resource, action.ref.key, patch, options=_OPTIONS)
         except ApiError as error:
             return Done(action, error=error.message)
-        return Done(action, owned=owned_of(manifest, answer))
+        return Done(action, owned=owned_of(manifest, answer), version=resource_version_of(answer))
 
     async def _is_same(self, resource: Resource, action: Action, trial: Obj) -> bool:
         """Would applying change nothing at all, ownership included?"""

@@ -16,7 +16,13 @@ PRUNES_FREE = 10
 PRUNES_SHARE = 0.3
 """Above that: at most this share of what the application owns."""
 
-_DEFINITIONS = frozenset({("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")})
+_CONTAINERS = frozenset(
+    {
+        ("", "Namespace"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("gitops.reconciler.io", "Application"),
+    }
+)
 _VOLUMES = frozenset({("", "PersistentVolumeClaim"), ("", "PersistentVolume")})
 
 
@@ -58,6 +64,6 @@ def precious_because(ref: Ref, evidence: Evidence) -> str:
     kind = (ref.group, ref.kind)
     if kind in _VOLUMES:
         return "it may hold data"
-    if kind in _DEFINITIONS and not evidence.proven:
+    if kind in _CONTAINERS and not evidence.proven:
         return "everything in it would be deleted with it"
     return ""

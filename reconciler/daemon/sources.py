@@ -1,0 +1,319 @@
+"""Repositories: keeps a source open for each, learns of new revisions, says so in its status.
+
+A source that cannot be read keeps its last good revision: nothing is concluded from bad news.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from loguru import logger
+
+from cluster.base.clock import Clock
+from cluster.base.entropy import Entropy
+from cluster.base.files import write_atomically
+from cluster.base.workqueue import ShutDown, WorkQueue
+from cluster.client.cache import Cache, Change
+from cluster.client.transport import Patch, PatchType, Transport
+from cluster.machinery.conditions import make_condition, set_conditions
+from cluster.machinery.errors import ApiError, NotFound
+from cluster.machinery.objects import Key, Obj, field_of, generation_of, uid_of
+from cluster.machinery.timestamps import format_time
+from cluster.resources.builtin import SECRETS
+from reconciler.config import Settings
+from reconciler.content import Source
+from reconciler.crds.repository import REPOSITORIES
+from reconciler.daemon.spec import seconds_of
+from reconciler.errors import Fault, StageError, source_error
+from reconciler.model import Revision
+from reconciler.source.address import checked_commit, checked_directory, checked_ref, checked_url
+from reconciler.source.command import Credentials, Git
+from reconciler.source.folder import Folder
+from reconciler.source.git import GitRef, LocalRepository, RemoteRepository
+from reconciler.source.poll import Ticks
+from reconciler.source.watch import FileWatch
+
+LOOK_S = 1.0
+"""How often branch heads of local repositories are read, whatever file events say."""
+
+FOLDER_LOOKS = 15
+"""Folders are walked only every so many looks: their events are the fast way."""
+
+BACKOFF_BASE_S = 1.0
+BACKOFF_MAX_S = 60.0
+
+
+@dataclass(slots=True)
+class RepositoryState:
+    """`revision` is the last good one, None before the first; `error` says why the newest attempt failed."""
+
+    source: Source
+    built_from: tuple[str, int]
+    interval_s: float
+    revision: Revision | None = None
+    fingerprint: str = ""
+    error: str = ""
+
+
+class Sources:
+    """One worker for all repositories: fetches are rare, and one at a time bounds them."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        cache: Cache,
+        settings: Settings,
+        clock: Clock,
+        entropy: Entropy,
+        changed: Callable[[Key], None],
+    ) -> None:
+        """`changed` is called with a repository's key when it has a new revision or can be read (or not) anew."""
+        self._transport = transport
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+        self._changed = changed
+        self._queue: WorkQueue[Key] = WorkQueue(
+            clock, entropy, backoff_base_s=BACKOFF_BASE_S, backoff_max_s=BACKOFF_MAX_S
+        )
+        self._states: dict[Key, RepositoryState] = {}
+        self._git: Git | None = None
+        self._files = FileWatch()
+        self._ticks = Ticks()
+
+    def state(self, key: Key) -> RepositoryState | None:
+        return self._states.get(key)
+
+    def look(self, key: Key) -> None:
+        """Ask for a look at the repository now."""
+        self._queue.add(key)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._ticks.start()
+        unsubscribe = self._cache.subscribe(REPOSITORIES, self._on_change)
+        try:
+            while True:
+                try:
+                    key = await self._queue.get()
+                except ShutDown:
+                    return
+                try:
+                    await self._reconcile(key)
+                except ApiError as error:
+                    delay_s = self._queue.add_rate_limited(key)
+                    logger.warning(
+                        "repository status not written", repository=str(key), reason=error.message, delay_s=delay_s
+                    )
+                finally:
+                    self._queue.done(key)
+        finally:
+            unsubscribe()
+            self._ticks.close()
+            self._files.close()
+            for state in self._states.values():
+                await state.source.close()
+            self._states.clear()
+
+    async def run_timers(self) -> None:
+        await self._queue.run_timers()
+
+    async def run_looks(self) -> None:
+        """Read local branch heads once a second: what a missed file event costs at most."""
+        turn = 0
+        while True:
+            await self._clock.sleep(LOOK_S)
+            turn += 1
+            for key, state in sorted(self._states.items()):
+                if state.interval_s or (isinstance(state.source, Folder) and turn % FOLDER_LOOKS):
+                    continue
+                try:
+                    seen = state.source.fingerprint()
+                except (StageError, OSError):
+                    seen = ""
+                if seen != state.fingerprint:
+                    self._queue.add(key)
+
+    def _on_change(self, change: Change) -> None:
+        if change.old is None or change.new is None or generation_of(change.old) != generation_of(change.new):
+            self._queue.add(change.key)
+
+    async def _reconcile(self, key: Key) -> None:
+        repository = self._cache.get(REPOSITORIES, key)
+        if repository is None:
+            await self._drop(key)
+            return
+        known = self._states.get(key)
+        before = (known.revision, known.error) if known else None
+        try:
+            state = await self._opened(key, repository, known)
+        except StageError as error:
+            await self._failed(key, repository, error)
+            return
+        try:
+            fingerprint = state.source.fingerprint()
+            revision = await state.source.head()
+        except StageError as error:
+            await self._failed(key, repository, error)
+            return
+        except OSError as error:
+            await self._failed(key, repository, source_error(f"cannot be read: {error.strerror}", retryable=True))
+            return
+        self._queue.forget(key)
+        is_new = state.revision is None or state.revision.id != revision.id
+        state.revision, state.fingerprint, state.error = revision, fingerprint, ""
+        if is_new:
+            logger.info(
+                "new revision",
+                repository=str(key),
+                revision=revision.short,
+                author=revision.author,
+                subject=revision.subject,
+            )
+        if (revision, "") != before:
+            self._changed(key)
+        await self._write_status(repository, revision, ready=True, reason="Fetched", message=revision.subject)
+
+    async def _opened(self, key: Key, repository: Obj, known: RepositoryState | None) -> RepositoryState:
+        built_from = (uid_of(repository), generation_of(repository))
+        if known is not None and known.built_from == built_from:
+            return known
+        source, interval_s = await self._open(key, repository)
+        revision = None
+        if known is not None:
+            await known.source.close()
+        state = self._states[key] = RepositoryState(source, built_from, interval_s, revision)
+        name = str(key)
+        self._ticks.remove(name)
+        self._files.remove(name)
+        if interval_s:
+            self._ticks.set(name, interval_s, lambda: self._tick(key))
+        elif self._settings.watch_files:
+            self._files.add(name, source.watched(), lambda: self._queue.add(key))
+        return state
+
+    async def _tick(self, key: Key) -> None:
+        self._queue.add(key)
+
+    async def _open(self, key: Key, repository: Obj) -> tuple[Source, float]:
+        """The source, and how often a remote is asked (0: it is local).  Raises StageError."""
+        spec = repository.get("spec") or {}
+        named = [field for field in ("url", "path", "folder") if spec.get(field)]
+        if len(named) != 1:
+            raise source_error("exactly one of url, path and folder must be set")
+        ref = GitRef(
+            branch=checked_ref(name) if (name := str(field_of(spec, "ref", "branch", default=""))) else "",
+            tag=checked_ref(name) if (name := str(field_of(spec, "ref", "tag", default=""))) else "",
+            commit=checked_commit(name) if (name := str(field_of(spec, "ref", "commit", default=""))) else "",
+        )
+        roots = self._settings.source_roots
+        if named == ["folder"]:
+            return Folder(checked_directory(str(spec["folder"]), roots)), 0
+        if self._git is None:
+            self._git = Git.prepare(self._settings.state_dir / "git-home")
+        if named == ["path"]:
+            return LocalRepository(self._git, checked_directory(str(spec["path"]), roots), ref), 0
+        remote = RemoteRepository(
+            self._git,
+            checked_url(str(spec["url"])),
+            ref,
+            cache=self._settings.state_dir / "mirrors" / key.namespace,
+            credentials=await self._credentials(key, spec),
+            timeout_s=seconds_of(str(spec.get("timeout", "60s"))),
+        )
+        return remote, seconds_of(str(spec.get("interval", "30s")))
+
+    async def _credentials(self, key: Key, spec: Obj) -> Credentials:
+        """The named Secret's contents as private files; they never become arguments or part of an address."""
+        name = str(field_of(spec, "secretRef", "name", default=""))
+        if not name:
+            return Credentials()
+        try:
+            secret = await self._transport.get(SECRETS, Key(key.namespace, name))
+        except NotFound as error:
+            raise source_error(f"secretRef names {name!r}, which does not exist", retryable=True) from error
+        data = {field: base64.b64decode(text) for field, text in (secret.get("data") or {}).items()}
+        directory = self._settings.state_dir / "credentials" / f"{key.namespace}.{key.name}"
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _credential_files(directory, str(spec["url"]), data)
+
+    async def _drop(self, key: Key) -> None:
+        self._ticks.remove(str(key))
+        self._files.remove(str(key))
+        if (state := self._states.pop(key, None)) is not None:
+            await state.source.close()
+            self._changed(key)
+
+    async def _failed(self, key: Key, repository: Obj, error: StageError) -> None:
+        state = self._states.get(key)
+        is_new = state is None or state.error != error.message
+        if state is not None:
+            state.error = error.message
+        if is_new:
+            logger.warning("repository cannot be read", repository=str(key), reason=error.message, fault=error.fault)
+        if error.retryable:
+            self._queue.add_rate_limited(key)
+        if is_new:
+            self._changed(key)
+        reason = "FetchFailed" if error.fault is Fault.NETWORK else "Unreadable" if error.retryable else "Invalid"
+        revision = state.revision if state else None
+        await self._write_status(repository, revision, ready=False, reason=reason, message=error.message)
+
+    async def _write_status(
+        self, repository: Obj, revision: Revision | None, *, ready: bool, reason: str, message: str
+    ) -> None:
+        now = format_time(self._clock.now())
+        old: Obj = repository.get("status") or {}
+        generation = generation_of(repository)
+        changes = [
+            make_condition("Ready", ready, reason, message, observed_generation=generation),
+            make_condition("Stalled", reason == "Invalid", reason, message, observed_generation=generation),
+        ]
+        old_conditions: Sequence[Obj] = old.get("conditions") or ()
+        status = {**old, "observedGeneration": generation, "conditions": set_conditions(old_conditions, changes, now)}
+        if revision is not None:
+            if old.get("revision") != revision.id:
+                status["fetchedAt"] = now
+            status |= {
+                "revision": revision.id,
+                "tree": revision.tree,
+                "author": revision.author,
+                "message": revision.subject,
+            }
+            if revision.committed_at:
+                status["committedAt"] = revision.committed_at
+        if status != old:
+            key = Key(repository["metadata"]["namespace"], repository["metadata"]["name"])
+            patch = Patch(PatchType.MERGE, {"status": status})
+            try:
+                await self._transport.patch(REPOSITORIES, key, patch, subresource="status")
+            except NotFound:
+                return
+
+
+def _credential_files(directory: Path, url: str, data: dict[str, bytes]) -> Credentials:
+    store = identity = known_hosts = None
+    if "password" in data or "token" in data:
+        if not url.startswith("https://"):
+            raise source_error("a password in secretRef is of use for https:// only")
+        store = directory / "store"
+        write_atomically(store, _store_line(url, data))
+    if "identity" in data:
+        identity, known_hosts = directory / "identity", directory / "known_hosts"
+        if "known_hosts" not in data:
+            raise source_error("the Secret has an identity and no known_hosts: the host's key must be pinned")
+        write_atomically(identity, data["identity"].rstrip(b"\n") + b"\n")
+        write_atomically(known_hosts, data["known_hosts"].rstrip(b"\n") + b"\n")
+    return Credentials(store, identity, known_hosts)
+
+
+def _store_line(url: str, data: dict[str, bytes]) -> bytes:
+    """git-credential-store's format: percent-encoded, one line."""
+    user = quote(data.get("username", b"git").decode("utf-8", "replace").strip(), safe="")
+    secret = quote((data.get("password") or data.get("token") or b"").decode("utf-8", "replace").strip(), safe="")
+    return f"https://{user}:{secret}@{urlsplit(url).netloc}\n".encode()

@@ -1,0 +1,212 @@
+"""One application, one revision: the straight line from source to plan to cluster.
+
+`prepare` reads and decides and writes nothing; `carry_out` writes.  When this happens, and what follows, is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.base.clock import Clock
+from cluster.client.cache import Cache
+from cluster.client.discovery import Discovery
+from cluster.client.transport import Transport
+from cluster.machinery.objects import GroupVersionKind, Key, Obj, resource_version_of
+from cluster.machinery.resource import Resource
+from reconciler.apply.apply import Applier
+from reconciler.apply.inventory import Inventory
+from reconciler.content import Source
+from reconciler.model import Action, Counts, Done, Manifest, Manifests, Owned, Plan, Problem, Ref, Revision, Verb
+from reconciler.plan.authority import Authority
+from reconciler.plan.decide import Drift, plan
+from reconciler.plan.diff import Live, live_of
+from reconciler.plan.guard import Evidence
+from reconciler.plan.normalise import Normalised, normalise
+
+CacheOf = Callable[[Resource], Cache]
+"""The cache that shows a resource; the same one for every resource where one server's whole state is at hand."""
+
+Impersonate = Callable[[str, Sequence[str]], Transport]
+"""A transport that acts as a user with groups."""
+
+
+class Renderer(Protocol):
+    async def render(self, source: Source, revision: Revision, path: str) -> Manifests: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done: an application's spec in checked form, and what is known of the revision."""
+
+    application: Key
+    source: Source
+    revision: Revision
+    path: str
+    target_namespace: str
+    authority: Authority
+    drift: Drift
+    prune: bool
+    claims: Mapping[Ref, str]
+    rewritten: bool
+    approved: bool
+    proven_trees: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The decision, with what it rests on."""
+
+    task: Task
+    plan: Plan
+    manifests: Sequence[Manifest]
+    problems: Sequence[Problem]
+    tree: str
+
+    @property
+    def changes(self) -> Sequence[Action]:
+        return self.plan.of(Verb.CREATE, Verb.UPDATE, Verb.PRUNE)
+
+
+class Pipeline:
+    """Shared by all applications of a daemon."""
+
+    def __init__(self, *, discovery: Discovery, cache_of: CacheOf, renderer: Renderer, clock: Clock) -> None:
+        self._discovery = discovery
+        self._cache_of = cache_of
+        self._renderer = renderer
+        self._clock = clock
+        self._seen = _Seen()
+        self._written: dict[Ref, tuple[int, Live]] = {}
+
+    async def prepare(self, task: Task, inventory: Inventory) -> Prepared:
+        """Read, render and decide.  Raises StageError when the source cannot be read, ApiError when the server cannot."""
+        manifests = await self._renderer.render(task.source, task.revision, task.path)
+        if any(self._discovery.find(manifest.gvk) is None for manifest in manifests.items):
+            await self._discovery.refresh()
+        desired = normalise(manifests.items, scopes=self._discovery.scopes(), target_namespace=task.target_namespace)
+        live = await self._live(desired, inventory.entries)
+        complete = not manifests.problems and not desired.refused
+        decided = plan(
+            desired,
+            live,
+            inventory.entries,
+            claims=task.claims,
+            authority=task.authority,
+            evidence=Evidence(
+                complete=complete,
+                rewritten=task.rewritten,
+                proven=manifests.tree in task.proven_trees,
+                approved=task.approved,
+            ),
+            drift=task.drift,
+            prune=task.prune,
+        )
+        return Prepared(task, decided, desired.manifests, manifests.problems, manifests.tree)
+
+    async def carry_out(
+        self,
+        prepared: Prepared,
+        actions: Sequence[Action],
+        inventory: Inventory,
+        transport: Transport,
+        *,
+        superseded: Callable[[], bool],
+    ) -> Sequence[Done]:
+        """Do `actions`, which are those of the plan or part of them."""
+        applier = Applier(transport, self._discovery, inventory, self._clock)
+        done = await applier.apply(actions, superseded=superseded)
+        for each in done:
+            if each.version.isdecimal() and each.owned is not None:
+                mine = Live(each.owned.uid, each.owned.projection, managed=True)
+                self._written[each.action.ref] = (int(each.version), mine)
+        return done
+
+    def resource_of(self, manifest: Manifest) -> Resource | None:
+        return self._discovery.find(manifest.gvk)
+
+    async def objects(self, manifests: Iterable[Manifest]) -> Sequence[tuple[Manifest, Obj | None]]:
+        """The live objects beside what declares them."""
+        found: list[tuple[Manifest, Obj | None]] = []
+        for manifest in manifests:
+            resource = self._discovery.find(manifest.gvk)
+            cache = await self._synced(resource) if resource is not None else None
+            live = cache.get(resource, manifest.ref.key) if cache is not None and resource is not None else None
+            found.append((manifest, live))
+        return found
+
+    async def _live(self, desired: Normalised, owned: Mapping[Ref, Owned]) -> Mapping[Ref, Live]:
+        live: dict[Ref, Live] = {}
+        for manifest, obj in await self.objects(desired.manifests):
+            if (mine := self._not_shown_yet(manifest)) is not None:
+                live[manifest.ref] = mine
+            elif obj is not None:
+                live[manifest.ref] = self._seen.look(manifest, obj)
+        for ref, entry in owned.items():
+            if ref in live:
+                continue
+            gvk = GroupVersionKind(ref.group, entry.version, ref.kind)
+            resource = self._discovery.find(gvk) or self._discovery.preferred(ref.group_kind)
+            if resource is None:
+                continue
+            obj = (await self._synced(resource)).get(resource, ref.key)
+            if obj is not None:
+                live[ref] = live_of(obj, None)
+        return live
+
+    def _not_shown_yet(self, manifest: Manifest) -> Live | None:
+        """What we wrote last, while the cache does not show it: reading our own writes."""
+        written = self._written.get(manifest.ref)
+        resource = self._discovery.find(manifest.gvk)
+        if written is None or resource is None:
+            return None
+        if self._cache_of(resource).revision(resource) < written[0]:
+            return written[1]
+        del self._written[manifest.ref]
+        return None
+
+    async def _synced(self, resource: Resource) -> Cache:
+        cache = self._cache_of(resource)
+        await cache.sync((resource,))
+        return cache
+
+
+class _Seen:
+    """The last look at each object: one that has neither changed live nor in the source is not looked at again."""
+
+    SEEN_MAX = 100_000
+
+    def __init__(self) -> None:
+        self._seen: dict[Ref, tuple[str, str, str, Live]] = {}
+
+    def look(self, manifest: Manifest, obj: Obj) -> Live:
+        version, uid = resource_version_of(obj), str(obj["metadata"].get("uid", ""))
+        known = self._seen.get(manifest.ref)
+        if known is not None and version and known[:3] == (version, uid, manifest.digest):
+            return known[3]
+        live = live_of(obj, manifest.obj)
+        if len(self._seen) >= self.SEEN_MAX:
+            self._seen.clear()
+        self._seen[manifest.ref] = (version, uid, manifest.digest, live)
+        return live
+
+
+def counts_of(done: Iterable[Done]) -> Counts:
+    """How each action ended; what failed counts as nothing else."""
+    found = dict.fromkeys(Verb, 0)
+    failed = 0
+    for each in done:
+        if each.error:
+            failed += 1
+        else:
+            found[each.action.verb] += 1
+    return Counts(
+        created=found[Verb.CREATE],
+        updated=found[Verb.UPDATE],
+        kept=found[Verb.KEEP],
+        pruned=found[Verb.PRUNE],
+        held=found[Verb.HOLD],
+        refused=found[Verb.REFUSE],
+        failed=failed,
+    )

@@ -1,0 +1,105 @@
+"""Local sources announce themselves: file events, filtered and gathered, say "look again" and nothing more.
+
+watchdog's threads stay in here; what crosses to the event loop is a wake-up.  Reading raises events too (open, close
+without writing): those are dropped, or looking would cause looking.  Missed events are caught by the one-second look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loguru import logger
+from watchdog.events import (
+    DirCreatedEvent,
+    FileClosedNoWriteEvent,
+    FileMovedEvent,
+    FileOpenedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+DEBOUNCE_S = 0.1
+"""So long after an event the others of the same change are waited for."""
+
+WATCHES_MAX = 64
+"""Sources beyond this are only looked at once a second."""
+
+_READS = (FileOpenedEvent, FileClosedNoWriteEvent)
+
+
+class FileWatch:
+    """Calls back on the event loop, at most once per DEBOUNCE_S and source, when files below its directories change."""
+
+    def __init__(self) -> None:
+        self._observer: BaseObserver | None = None
+        self._watches: dict[str, list[object]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def add(self, name: str, directories: Sequence[Path], changed: Callable[[], None]) -> None:
+        """Watch under `name` instead of what was watched under it before.  A host without watches left is no error."""
+        self.remove(name)
+        if len(self._watches) >= WATCHES_MAX or not directories:
+            return
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._gather, name, changed)
+
+        handler = _Handler(wake)
+        if self._observer is None:
+            self._observer = Observer()
+            self._observer.daemon = True
+            self._observer.start()
+        watches: list[object] = []
+        for directory in directories:
+            recursive = directory.name in ("heads", "tags") or not (directory / "HEAD").exists()
+            try:
+                watches.append(self._observer.schedule(handler, str(directory), recursive=recursive))
+            except OSError as error:
+                logger.warning("cannot watch directory, looking at it each second", source=name, reason=str(error))
+        self._watches[name] = watches
+
+    def remove(self, name: str) -> None:
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+        for watch in self._watches.pop(name, ()):
+            if self._observer is not None:
+                self._observer.unschedule(watch)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for name in list(self._watches):
+            self.remove(name)
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+    def _gather(self, name: str, changed: Callable[[], None]) -> None:
+        if name in self._watches and name not in self._timers:
+            self._timers[name] = asyncio.get_running_loop().call_later(DEBOUNCE_S, self._fire, name, changed)
+
+    def _fire(self, name: str, changed: Callable[[], None]) -> None:
+        self._timers.pop(name, None)
+        changed()
+
+
+class _Handler(FileSystemEventHandler):
+    """Runs in watchdog's thread."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if isinstance(event, _READS) or (event.is_directory and not isinstance(event, DirCreatedEvent)):
+            return
+        if str(event.src_path).endswith(".lock") and not isinstance(event, FileMovedEvent):
+            return  # git's way of writing a ref is to move its lock into place
+        try:
+            self._wake()
+        except RuntimeError:
+            # The loop has just been closed: nobody is left to tell.
+            return
