@@ -88,6 +88,16 @@ class Supervisor:
         return self._failure
 
     async def _run(self, name: str, factory: Callable[[], Awaitable[None]], *, restart: bool, fatal: bool) -> None:
+        try:
+            await self._run_until_done(name, factory, restart=restart, fatal=fatal)
+        finally:
+            # What has ended is forgotten, so that short tasks do not pile up.
+            if self._tasks.get(name) is asyncio.current_task():
+                del self._tasks[name]
+
+    async def _run_until_done(
+        self, name: str, factory: Callable[[], Awaitable[None]], *, restart: bool, fatal: bool
+    ) -> None:
         delay_s = RESTART_BASE_S
         while True:
             started = self._clock.monotonic()

@@ -1,0 +1,121 @@
+"""What a pod asks of a node: resources, host ports, priority.  Pure; computed once per pod.
+
+Units: `cpu` in millicores, everything else in whole units (bytes, counts).  Upstream: component-helpers/resource,
+pkg/scheduler/framework/types.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cluster.machinery.objects import Key, Obj, field_of, key_of, uid_of
+from cluster.machinery.quantity import QuantityError, millicores_of, parse_quantity
+
+DEFAULT_CPU_MILLICORES = 100
+DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
+"""What a container that states nothing counts for in scores, so that such pods spread too; never in filters."""
+
+
+class HostPort(NamedTuple):
+    ip: str
+    protocol: str
+    port: int
+
+    def conflicts(self, other: HostPort) -> bool:
+        """Both want the same port: on one address, or on all of them."""
+        same = self.protocol == other.protocol and self.port == other.port
+        return same and (self.ip == other.ip or "0.0.0.0" in (self.ip, other.ip))
+
+
+@dataclass(frozen=True, slots=True)
+class PodInfo:
+    """A pod as the scheduler sees it.  `scored` are the requests with defaults for what is not stated."""
+
+    pod: Obj
+    key: Key
+    uid: str
+    priority: int
+    requests: Mapping[str, int]
+    scored: Mapping[str, int]
+    host_ports: tuple[HostPort, ...]
+
+
+def pod_info(pod: Obj) -> PodInfo:
+    """Quantities that cannot be read count as nothing: the API server refuses them at creation."""
+    spec = pod.get("spec") or {}
+    requests = requests_of(spec)
+    scored = dict(requests)
+    containers = len(spec.get("containers") or ())
+    scored["cpu"] = requests.get("cpu") or DEFAULT_CPU_MILLICORES * containers
+    scored["memory"] = requests.get("memory") or DEFAULT_MEMORY_BYTES * containers
+    return PodInfo(
+        pod=pod,
+        key=key_of(pod),
+        uid=uid_of(pod),
+        priority=int(spec.get("priority") or 0),
+        requests=requests,
+        scored=scored,
+        host_ports=tuple(_host_ports(spec)),
+    )
+
+
+def requests_of(spec: Obj) -> dict[str, int]:
+    """What running the pod takes at most: containers and sidecars together, or an init container with the sidecars
+    started before it, whichever is more; then overhead.  Requests of the whole pod, where given, replace the sum.
+    """
+    running: dict[str, int] = {}
+    for container in spec.get("containers") or ():
+        _add(running, _requests(container))
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.get("initContainers") or ():
+        own = _requests(container)
+        if container.get("restartPolicy") == "Always":
+            _add(sidecars, own)
+            _raise(peak, sidecars)
+        else:
+            together = dict(sidecars)
+            _add(together, own)
+            _raise(peak, together)
+    _add(running, sidecars)
+    _raise(running, peak)
+    running |= _requests(spec)
+    _add(running, amounts_of(spec.get("overhead") or {}))
+    return running
+
+
+def amounts_of(quantities: Mapping[str, object]) -> dict[str, int]:
+    """A ResourceList in our units, rounded up."""
+    amounts: dict[str, int] = {}
+    for name, text in quantities.items():
+        if not isinstance(text, str | int | float):
+            continue
+        try:
+            amounts[name] = millicores_of(text) if name == "cpu" else parse_quantity(text).value
+        except QuantityError:
+            continue
+    return amounts
+
+
+def _requests(holder: Obj) -> dict[str, int]:
+    return amounts_of(field_of(holder, "resources", "requests", default={}))
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, 0) + amount
+
+
+def _raise(total: dict[str, int], floor: Mapping[str, int]) -> None:
+    for name, amount in floor.items():
+        total[name] = max(total.get(name, 0), amount)
+
+
+def _host_ports(spec: Obj) -> Iterable[HostPort]:
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        for port in container.get("ports") or ():
+            number = port.get("hostPort") or (port.get("containerPort") if spec.get("hostNetwork") else 0)
+            if number:
+                yield HostPort(port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(number))
