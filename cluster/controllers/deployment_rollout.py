@@ -144,23 +144,28 @@ def _shrink_old(deployment: Obj, new: Obj, old: Sequence[Obj]) -> Mapping[str, i
     if not any(map(replicas_of, old)):
         return {}
     min_available = desired_replicas(deployment) - limits_of(deployment).unavailable
-    new_unavailable = replicas_of(new) - available_of(new)
+    new_unavailable = replicas_of(new) - _serving(new)
     removable = sum(map(replicas_of, (*old, new))) - min_available - new_unavailable
     sizes = {name_of(rs): replicas_of(rs) for rs in old}
     # Unhealthy replicas first: they serve nobody, and waiting for them could wait forever.
     for rs in old:
         if removable <= 0:
             break
-        unhealthy = min(removable, max(0, replicas_of(rs) - available_of(rs)))
+        unhealthy = min(removable, max(0, replicas_of(rs) - _serving(rs)))
         sizes[name_of(rs)] -= unhealthy
         removable -= unhealthy
-    available = sum(map(available_of, (*old, new)))
+    available = sum(map(_serving, (*old, new)))
     surplus = min(max(0, available - min_available), max(0, removable))
     for rs in old:
         step = min(sizes[name_of(rs)], surplus)
         sizes[name_of(rs)] -= step
         surplus -= step
     return {name_of(rs): sizes[name_of(rs)] for rs in old if sizes[name_of(rs)] != replicas_of(rs)}
+
+
+def _serving(rs: Obj) -> int:
+    """Available replicas it will still have: a status older than the last shrink counts some that are going."""
+    return min(available_of(rs), replicas_of(rs))
 
 
 def _active_or_latest(new: Obj | None, old: Sequence[Obj]) -> Obj | None:
