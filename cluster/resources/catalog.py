@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from cluster.machinery.objects import GroupKind, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
-from cluster.resources import core, pod
-from cluster.resources.builtin import BUILTIN
+from cluster.resources import apps, coordination, core, endpoints, events, pod, rbac, service
+from cluster.resources.builtin import BUILTIN, EVENTS, EVENTS_V1
 from cluster.resources.kind import Kind, Selectable, metadata_fields
 from cluster.resources.printing import Column
 from cluster.resources.schemas import definition_name_of, node_of
@@ -127,14 +127,17 @@ def builtin_catalog() -> Catalog:
 
 def _builtin(resource: Resource) -> Descriptor:
     kind = _KINDS.get(resource.group_kind) or Kind(_generic(resource))
+    is_event = resource is EVENTS_V1
     return Descriptor(
         resource=resource,
         node=node_of(resource.gvk),
         strategy=kind.strategy,
         columns=kind.columns,
-        storage=resource,
+        storage=EVENTS if is_event else resource,
         definition=definition_name_of(resource.gvk),
         selectable={**metadata_fields(resource), **kind.selectable},
+        to_storage=events.event_to_storage if is_event else same,
+        from_storage=events.event_from_storage if is_event else same,
     )
 
 
@@ -146,4 +149,8 @@ def _generic(resource: Resource) -> Strategy:
     )
 
 
-_KINDS: Mapping[GroupKind, Kind] = {**core.KINDS, **pod.KINDS}
+_KINDS: Mapping[GroupKind, Kind] = {
+    group_kind: kind
+    for module in (core, pod, service, endpoints, events, coordination, apps, rbac)
+    for group_kind, kind in module.KINDS.items()
+}
