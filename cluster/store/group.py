@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cluster.store.api import Event, Operation, Put, Record, StoreError
+from cluster.store.api import Event, Operation, Put, Record
 from cluster.store.transaction import plan_transaction
 
 
@@ -19,11 +19,8 @@ class Asked:
     """A transaction that waits, and where its answer goes: the revision, or why not."""
 
     operations: Sequence[Operation]
+    size_bytes: int
     answer: asyncio.Future[int]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(len(o.value) for o in self.operations if isinstance(o, Put))
 
     @property
     def leases(self) -> dict[str, int]:
@@ -54,6 +51,11 @@ class Refused:
     error: Exception
 
 
+def size_of(operations: Sequence[Operation]) -> int:
+    """The bytes of the values written."""
+    return sum(len(operation.value) for operation in operations if isinstance(operation, Put))
+
+
 def decide_group(
     group: Sequence[Asked],
     *,
@@ -63,7 +65,8 @@ def decide_group(
 ) -> Sequence[Decided | Refused]:
     """One verdict per transaction of `group`, in order; those cancelled meanwhile have none.
 
-    `revision` is the newest durable one, `current` the durable state; `check` raises StoreError for what it refuses.
+    `revision` is the newest durable one, `current` the durable state; `check` raises for what it
+    refuses.  Whatever is raised on behalf of one transaction becomes its verdict.
     """
     verdicts: list[Decided | Refused] = []
     written: dict[str, Record | None] = {}
@@ -77,7 +80,7 @@ def decide_group(
         try:
             check(asked.operations)
             events = plan_transaction(asked.operations, revision=revision + 1, current=seen)
-        except (StoreError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - even a caller's mistake fails its own transaction only
             verdicts.append(Refused(asked, error))
             continue
         if events:

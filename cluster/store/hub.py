@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from cluster.store.api import Event, FutureRevision, Unavailable
 
 LOG_EVENTS_MAX = 4096
-LOG_SIZE_MAX_BYTES = 16 * 1024 * 1024
+LOG_SIZE_MAX_BYTES = 8 * 1024 * 1024
 """What the log keeps: the older half goes when either bound is passed.  Values shared with the current view count too."""
 
 BATCH_EVENTS_MAX = 1000

@@ -24,7 +24,7 @@ from cluster.base.clock import Clock
 from cluster.store import sqlite_file
 from cluster.store.api import Compacted, Event, FutureRevision, Operation, Page, Record, Unavailable
 from cluster.store.durable import replace_durably, sync
-from cluster.store.group import Asked, Decided, Refused, decide_group
+from cluster.store.group import Asked, Decided, Refused, decide_group, size_of
 from cluster.store.hub import Cursor, Hub
 from cluster.store.leases import Leases
 from cluster.store.sqlite_file import Ballast, FileLock
@@ -92,16 +92,20 @@ class SqliteStore:
     async def open(cls, path: Path, *, clock: Clock, ballast_size_bytes: int = BALLAST_SIZE_BYTES) -> SqliteStore:
         """The store in `path`, created if there is none; blocks the loop while it reads the file.
 
-        Raises StoreFileError for a file in use, foreign, newer or damaged (it is left as it was), OSError.
+        Raises StoreFileError for a file in use, foreign, newer or damaged (it is left as it was), Unavailable for one that
+        the disk refuses, OSError.
         """
         lock = FileLock(path)
-        try:
-            connection = sqlite_file.connect(path)
-        except BaseException:
-            lock.release()
-            raise
-        store = cls(path, lock=lock, connection=connection, clock=clock, ballast=Ballast(path, ballast_size_bytes))
-        store._restore_ballast()
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
+            try:
+                connection = undo.enter_context(contextlib.closing(sqlite_file.connect(path)))
+                ballast = Ballast(path, ballast_size_bytes)
+                store = cls(path, lock=lock, connection=connection, clock=clock, ballast=ballast)
+            except sqlite3.Error as error:
+                raise Unavailable(f"{path}: {error}", full=_is_full(error)) from error
+            store._restore_ballast()
+            undo.pop_all()
         return store
 
     @property
@@ -136,7 +140,7 @@ class SqliteStore:
         self._check_writable()
         if len(self._queue) >= QUEUE_MAX:
             raise Unavailable(f"{QUEUE_MAX} transactions are waiting already")
-        asked = Asked(operations, asyncio.get_running_loop().create_future())
+        asked = Asked(operations, size_of(operations), asyncio.get_running_loop().create_future())
         self._queue.append(asked)
         self._flush_soon()
         return await asked.answer
@@ -181,7 +185,7 @@ class SqliteStore:
             partial = path.with_name(f"{path.name}.partial")
             partial.unlink(missing_ok=True)
             try:
-                connection = sqlite_file.create(partial, durable=False)
+                connection = sqlite_file.create(partial)
                 with contextlib.closing(connection):
                     await self._copy(SqliteLog(connection), revision=revision, file=partial)
                 replace_durably(partial, path)
@@ -194,7 +198,8 @@ class SqliteStore:
     async def close(self) -> None:
         if self._closed:
             return
-        self._flush()
+        while self._queue:
+            self._flush()
         self._closed = True
         self._hub.close("the store is closed")
         await self._leases.close()
@@ -220,11 +225,13 @@ class SqliteStore:
             if rows:
                 with self._writing():
                     self._log.append(rows)
-        except Unavailable as error:
+        except BaseException as error:
             # Refusals too: some may rest on what is not durable now.
             for asked in group:
-                asked.refuse(error)
-            return
+                asked.refuse(error if isinstance(error, Unavailable) else Unavailable(f"the store failed: {error!r}"))
+            if isinstance(error, Unavailable):
+                return
+            raise
         for verdict in verdicts:
             match verdict:
                 case Decided(asked=asked, revision=revision, events=events):

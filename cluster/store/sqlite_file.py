@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 
 from cluster.store.api import StoreError
-from cluster.store.durable import sync
+from cluster.store.durable import replace_durably
 
 APPLICATION_ID = 0x5265436E
 SCHEMA_VERSION = 1
@@ -89,14 +89,12 @@ class Ballast:
         return True
 
 
-def create(path: Path, *, durable: bool) -> sqlite3.Connection:
-    """A new, empty store file.  Without `durable` the caller sees to the disk itself, when it is complete."""
+def create(path: Path) -> sqlite3.Connection:
+    """A new, empty store file that nothing has synced yet: for `replace_durably` when it is complete and closed."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect(path)
-    if not durable:
-        connection.execute("PRAGMA journal_mode=OFF")
-        connection.execute("PRAGMA synchronous=OFF")
-    # The marks come last and with the schema: a file that was cut short here is seen as unfinished, not as foreign.
+    connection.execute("PRAGMA journal_mode=OFF")
+    connection.execute("PRAGMA synchronous=OFF")
     connection.executescript(
         f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; PRAGMA application_id={APPLICATION_ID}; COMMIT;"
     )
@@ -115,14 +113,15 @@ def connect(path: Path) -> sqlite3.Connection:
             raise StoreFileError(
                 f"{path} is missing but its WAL {wal} is there; put the file back or restore a snapshot"
             )
-        path.unlink(missing_ok=True)
-        connection = create(path, durable=True)
-        sync(path.parent)
+        partial = path.with_name(f"{path.name}.new")  # so that a crash leaves no file, or a whole one
+        partial.unlink(missing_ok=True)
+        create(partial).close()
+        replace_durably(partial, path)
     else:
         path.chmod(0o600)
         _check(path)
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)  # the check's own index; ours is in memory
-        connection = _connect(path)
+    connection = _connect(path)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX}")

@@ -99,6 +99,27 @@ class TestSqliteStore(StoreSuite):
         names = ("store.db", "store.db-wal", "store.db.lock", "store.db.ballast")
         assert modes == dict.fromkeys(names, 0o600)
 
+    async def test_what_was_asked_for_before_closing_is_done(
+        self, store: Store, clock: SteppedClock, tmp_path: Path
+    ) -> None:
+        waiting = [asyncio.ensure_future(put(store, f"/{n}", b"x" * 1_000_000)) for n in range(20)]
+        await asyncio.sleep(0)
+        await store.close()
+        assert sorted(await asyncio.gather(*waiting)) == list(range(1, 21))
+        again = await open_store(tmp_path / "store.db", clock)
+        assert len(await keys_of(again)) == 20
+        await again.close()
+
+    async def test_a_mistaken_caller_fails_alone(self, store: Store) -> None:
+        outcomes = await asyncio.gather(
+            put(store, "/a"),
+            put(store, "/b", None),  # type: ignore[arg-type]
+            put(store, "/c"),
+            return_exceptions=True,
+        )
+        assert [outcomes[0], outcomes[2]] == [1, 2]
+        assert isinstance(outcomes[1], TypeError)
+
     async def test_a_snapshot_never_replaces_a_store(self, store: Store, tmp_path: Path) -> None:
         await put(store, "/a")
         with pytest.raises(ValueError, match="path of its own"):
