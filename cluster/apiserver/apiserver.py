@@ -93,7 +93,17 @@ class ApiServer:
             admission=Admission(plugins(self.state)),
             allocations=NoAllocations(),
         )
-        self._backend = Backend(store, self.state, catalog, clock, registry)
+        self._backend = Backend(
+            store=store,
+            state=self.state,
+            catalog=catalog,
+            clock=clock,
+            registry=registry,
+            tokens=tokens,
+            authorizer=self._authorizer,
+            authenticator=self._authenticator,
+            node_channels=node_channels,
+        )
 
     @property
     def authenticator(self) -> Authenticator:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cluster.apiserver.authn import CertificateAndTokenAuthenticator
+from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.state import State
+from cluster.apiserver.tokens import ServiceAccountTokens
 from cluster.base.clock import Clock
+from cluster.client.node_channel import NodeChannels
 from cluster.resources.catalog import Catalog
 from cluster.store.api import Store
 
@@ -18,3 +22,7 @@ class Backend:
     catalog: Catalog
     clock: Clock
     registry: Registry
+    tokens: ServiceAccountTokens
+    authorizer: Authorizer
+    authenticator: CertificateAndTokenAuthenticator
+    node_channels: NodeChannels

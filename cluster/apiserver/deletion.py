@@ -103,7 +103,6 @@ async def delete_object(registry: Registry, clock: Clock, call: Call, key: Key, 
             lambda current: _marked(call, current, deletion, clock),
             parameters,
             DELETION,
-            claims=False,
             uid=deletion.uid,
         )
     raise conflict(resource.group, resource.plural, key.name, MODIFIED)

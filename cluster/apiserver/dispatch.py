@@ -12,9 +12,15 @@ from cluster.apiserver.handlers.delete import delete
 from cluster.apiserver.handlers.deletecollection import delete_collection
 from cluster.apiserver.handlers.get import get
 from cluster.apiserver.handlers.list import list_collection
-from cluster.apiserver.handlers.update import update
+from cluster.apiserver.handlers.patch import patch, patch_object
+from cluster.apiserver.handlers.update import replace, update
 from cluster.apiserver.handlers.watch import watch
 from cluster.apiserver.routes import Route, path_not_found
+from cluster.apiserver.subresources.binding import bind
+from cluster.apiserver.subresources.eviction import evict
+from cluster.apiserver.subresources.scale import get_scale, patch_scale, update_scale
+from cluster.apiserver.subresources.status import RULES, RulesOf
+from cluster.apiserver.subresources.token import request_token
 from cluster.machinery.errors import MethodNotAllowed
 from cluster.resources.catalog import Catalog, Descriptor
 
@@ -26,8 +32,30 @@ _VERBS: Mapping[str, VerbHandler] = {
     "watch": watch,
     "create": create,
     "update": update,
+    "patch": patch,
     "delete": delete,
     "deletecollection": delete_collection,
+}
+
+
+def _part(rules_of: RulesOf) -> Mapping[str, VerbHandler]:
+    """The verbs of a subresource that is a part of its object."""
+
+    async def replace_part(backend: Backend, call: Call) -> Result:
+        return await replace(backend, call, rules_of(call.descriptor))
+
+    async def patch_part(backend: Backend, call: Call) -> Result:
+        return await patch_object(backend, call, rules_of(call.descriptor))
+
+    return {"get": get, "update": replace_part, "patch": patch_part}
+
+
+_SUBRESOURCES: Mapping[str, Mapping[str, VerbHandler]] = {
+    **{name: _part(rules_of) for name, rules_of in RULES.items()},
+    "scale": {"get": get_scale, "update": update_scale, "patch": patch_scale},
+    "binding": {"create": bind},
+    "eviction": {"create": evict},
+    "token": {"create": request_token},
 }
 
 
@@ -49,8 +77,17 @@ def descriptor_of(catalog: Catalog, route: Route) -> Descriptor:
 
 def handler_of(route: Route, descriptor: Descriptor) -> VerbHandler:
     """Raises MethodNotAllowed."""
-    handler = _VERBS.get(route.verb) if not route.subresource else None
+    if route.subresource:
+        handler = _SUBRESOURCES.get(route.subresource, {}).get(route.verb)
+        if handler is None or route.rest:
+            raise not_allowed()
+        return handler
+    handler = _VERBS.get(route.verb)
     named_wrongly = (route.verb == "create") == bool(route.name) and route.verb in ("create", "update", "patch")
     if handler is None or route.verb not in descriptor.resource.verbs or named_wrongly:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        raise not_allowed()
     return handler
+
+
+def not_allowed() -> MethodNotAllowed:
+    return MethodNotAllowed("the server does not allow this method on the requested resource")

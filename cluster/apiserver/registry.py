@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from cluster.apiserver.admission.api import Admission, Attributes, Operation
 from cluster.apiserver.call import (
@@ -63,6 +63,10 @@ _SERVER_OWNED = (
     "managedFields",
 )
 _KEPT_ON_UPDATE = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName")
+
+
+Claim: TypeAlias = Callable[[Obj, Obj | None, Writer, Descriptor], Obj]
+"""Writes down who owns the fields of a new state, given the old one: see `ownership`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ class Registry:
         return descriptor.from_storage(self.state.obj(row))
 
     async def create(
-        self, call: Call, obj: Obj, parameters: WriteParameters, *, claim: Callable[[Obj], Obj] | None = None
+        self, call: Call, obj: Obj, parameters: WriteParameters, *, claim: Claim | None = None
     ) -> Result:
         """POST.  Names from `generateName` are tried again when taken."""
         generated = not meta_of(obj).get("name") and bool(meta_of(obj).get("generateName"))
@@ -160,7 +164,7 @@ class Registry:
         raise AssertionError("unreachable")  # the last try returns or raises
 
     async def _create_once(
-        self, call: Call, obj: Obj, parameters: WriteParameters, claim: Callable[[Obj], Obj] | None
+        self, call: Call, obj: Obj, parameters: WriteParameters, claim: Claim | None
     ) -> Result:
         descriptor = call.descriptor
         resource, strategy = descriptor.resource, descriptor.strategy
@@ -177,7 +181,7 @@ class Registry:
         if self.state.table(table_id).get(key) is not None:
             raise already_exists(resource.group, resource.plural, key.name)
         writer = Writer(manager_of(parameters, call), "", self.now())
-        new = claim(new) if claim is not None else claimed(new, None, writer, descriptor)
+        new = (claim or claimed)(new, None, writer, descriptor)
         planned = self._allocations.plan(descriptor, new, None) or Planned(new)
         if parameters.dry_run:
             planned.release()
@@ -201,10 +205,11 @@ class Registry:
         parameters: WriteParameters,
         rules: Rules,
         *,
-        claims: bool = True,
+        claim: Claim | None = None,
         uid: str = "",
+        version: str = "",
     ) -> Result:
-        """Apply `change` to the newest state, again after losing a race, unless the change names a resourceVersion.
+        """Apply `change` to the newest state, again after losing a race, unless `version` says which state is meant.
 
         A change that changes nothing writes nothing.  An object whose last finalizer goes is removed.
         """
@@ -215,17 +220,16 @@ class Registry:
             row = self.row(descriptor, key)
             old = self.obj(descriptor, row)
             changed = change(old)
-            if changed is old:
-                return RowResult(row)
-            wanted = meta_of(changed).get("resourceVersion") or ""
-            if wanted and wanted != str(row.revision):
+            if version and version != str(row.revision):
                 raise conflict(resource.group, resource.plural, key.name, MODIFIED)
             if uid and uid != row.uid:
                 raise uid_conflict(descriptor, key, uid, row.uid)
+            if changed is old:
+                return RowResult(row)
             new = changed if rules.deletes else self._prepared(call, key, changed, old, rules)
-            if claims:
+            if not rules.deletes:
                 writer = Writer(manager_of(parameters, call), rules.subresource, self.now())
-                new = claimed(new, old, writer, descriptor)
+                new = (claim or claimed)(new, old, writer, descriptor)
             if new == old or self._only_times_differ(new, old):
                 return RowResult(row)
             gone = is_deleting(new) and is_finished(new, descriptor)
@@ -242,7 +246,7 @@ class Registry:
             except store_api.Conflict as error:
                 # Somebody else's write is on its way through the feed; decide again from what it left.
                 await self.state.reached(error.actual)
-                if wanted:
+                if version:
                     raise conflict(resource.group, resource.plural, key.name, MODIFIED) from None
         raise conflict(resource.group, resource.plural, key.name, MODIFIED)
 

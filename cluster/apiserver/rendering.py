@@ -30,8 +30,8 @@ def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
         case ObjResult(obj, status):
             body = orjson.dumps(obj)
         case WatchResult(watcher):
-            return Reply(stream=watcher, content_type=_streamed(wanted.form), warnings=call.warnings)
-    return Reply(status, body=body, warnings=call.warnings)
+            return Reply(stream=watcher, content_type=_streamed(wanted.form), warnings=tuple(dict.fromkeys(call.warnings)))
+    return Reply(status, body=body, warnings=tuple(dict.fromkeys(call.warnings)))
 
 
 def _streamed(form: Form) -> str:

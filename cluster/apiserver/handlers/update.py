@@ -23,12 +23,13 @@ async def replace(backend: Backend, call: Call, rules: Rules) -> Result:
     resource = call.descriptor.resource
     parameters = write_parameters_of(call)
     obj = checked_fields(call, _named(call), call.descriptor.node, parameters.field_validation)
-    if not call.descriptor.strategy.unconditional_update and not meta_of(obj).get("resourceVersion"):
+    version = meta_of(obj).get("resourceVersion") or ""
+    if not call.descriptor.strategy.unconditional_update and not version:
         cause = Cause(
             "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update", "metadata.resourceVersion"
         )
         raise invalid_object(resource.group, resource.kind, call.key.name, [cause])
-    return await backend.registry.update(call, call.key, lambda old: obj, parameters, rules)
+    return await backend.registry.update(call, call.key, lambda old: obj, parameters, rules, version=version)
 
 
 def _named(call: Call) -> Obj:

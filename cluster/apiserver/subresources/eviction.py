@@ -1,0 +1,29 @@
+"""`pods/NAME/eviction`: delete a pod as a disruption.  Upstream: registry/core/pod/storage EvictionREST.
+
+No disruption budgets are served, so none can forbid it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.apiserver.backend import Backend
+from cluster.apiserver.call import Call, ObjResult, Result, write_parameters_of
+from cluster.apiserver.decoding import body_of
+from cluster.apiserver.deletion import Deletion, delete_object
+
+_EVICTED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+async def evict(backend: Backend, call: Call) -> Result:
+    options: Mapping[str, Any] = body_of(call).get("deleteOptions") or {}
+    preconditions = options.get("preconditions") or {}
+    deletion = Deletion(
+        grace_s=options.get("gracePeriodSeconds"),
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+        dry_run=write_parameters_of(call).dry_run or "All" in (options.get("dryRun") or ()),
+    )
+    await delete_object(backend.registry, backend.clock, call, call.key, deletion)
+    return ObjResult(_EVICTED, 201)

@@ -1,0 +1,48 @@
+"""`/status` and the other endpoints that show the whole object but let a write change only their part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from cluster.apiserver.registry import Rules, status_rules
+from cluster.machinery.objects import Obj, field_of, with_field, without_field
+from cluster.resources.catalog import Descriptor
+
+RulesOf: TypeAlias = Callable[[Descriptor], Rules]
+
+
+def finalize_rules(descriptor: Descriptor) -> Rules:
+    """Namespaces: which of `spec.finalizers` still have to clean up; the last one gone lets the namespace go."""
+    return Rules(_with_finalizers, lambda new, old: (), "finalize")
+
+
+def ephemeral_container_rules(descriptor: Descriptor) -> Rules:
+    """Pods: containers added for debugging; those that are there stay as they are (upstream: pod/strategy.go)."""
+    return Rules(_with_ephemeral_containers, lambda new, old: (), "ephemeralcontainers")
+
+
+RULES: Mapping[str, RulesOf] = {
+    "status": status_rules,
+    "finalize": finalize_rules,
+    "ephemeralcontainers": ephemeral_container_rules,
+}
+
+
+def _with_finalizers(new: Obj, old: Obj) -> Obj:
+    finalizers = field_of(new, "spec", "finalizers", default=())
+    prepared = dict(old)
+    if not finalizers:
+        return without_field(prepared, ("spec", "finalizers"))
+    return with_field(prepared, ("spec", "finalizers"), list(finalizers))
+
+
+def _with_ephemeral_containers(new: Obj, old: Obj) -> Obj:
+    present = list(field_of(old, "spec", "ephemeralContainers", default=()))
+    names = {container["name"] for container in present}
+    added: list[Any] = [
+        container
+        for container in field_of(new, "spec", "ephemeralContainers", default=())
+        if container.get("name") not in names
+    ]
+    return with_field(old, ("spec", "ephemeralContainers"), present + added) if added else old
