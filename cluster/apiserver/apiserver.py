@@ -5,7 +5,7 @@ It knows no sockets; `server` has them.  In process it hands out transports and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,13 +13,15 @@ from loguru import logger
 
 from cluster.apiserver.admission.api import Admission
 from cluster.apiserver.admission.plugins import plugins
-from cluster.apiserver.allocators import NoAllocations
+from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.backend import Backend
-from cluster.apiserver.bootstrap import BOOTSTRAP, bootstrap
+from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
 from cluster.apiserver.call import Call, Result
+from cluster.apiserver.companions import NamespaceCompanions
 from cluster.apiserver.dispatch import descriptor_of, handler_of
+from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
@@ -50,6 +52,10 @@ class ApiServerSettings:
     static_tokens: Mapping[str, Identity] = field(default_factory=dict, repr=False)
     issuer: str = ISSUER
     audiences: Sequence[str] = (ISSUER,)
+    address: Address | None = None
+    pools: ServicePools = ServicePools()
+    port_in_use: Callable[[int], bool] = field(default=lambda port: False)
+    root_ca_pem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,11 @@ class ApiServer:
     ) -> None:
         self.state = State(store)
         self._supervisor = Supervisor(clock)
+        self._bootstrapped = False
+        self._health = Health(
+            self.state,
+            (Check("etcd", lambda: self.state.is_current), Check("poststarthook/bootstrap", lambda: self._bootstrapped)),
+        )
         self._authorizer = Authorizer(self.state, Rbac(self.state))
         tokens = ServiceAccountTokens(
             key=settings.service_account_key,
@@ -85,13 +96,15 @@ class ApiServer:
             entropy=entropy,
         )
         self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens)
+        self._settings = settings
+        self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
         registry = Registry(
             store=store,
             state=self.state,
             clock=clock,
             entropy=entropy,
             admission=Admission(plugins(self.state)),
-            allocations=NoAllocations(),
+            allocations=Together((self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem))),
         )
         self._backend = Backend(
             store=store,
@@ -112,7 +125,9 @@ class ApiServer:
     async def start(self) -> None:
         await self.state.load()
         self._supervisor.start("apiserver feed", self.state.follow)
-        await bootstrap(self.transport(BOOTSTRAP))
+        self._services.follow()
+        await bootstrap(self.transport(BOOTSTRAP), self._settings.address)
+        self._bootstrapped = True
 
     async def stop(self) -> None:
         await self._supervisor.stop()
@@ -137,13 +152,19 @@ class ApiServer:
             logger.opt(exception=error).error("request failed", method=request.method, path=request.path)
             return error_reply(InternalError("an internal error occurred; the server's log has it"))
 
+    def _non_resource(self, request: ApiRequest) -> Reply:
+        reply = self._health.handle(request)
+        if reply is None:
+            raise path_not_found()
+        return reply
+
     async def execute(self, request: ApiRequest) -> Executed:
         """Route, authorize and handle.  Raises ApiError."""
         route = parse_route(request.method, request.path, request.query)
         user = self._authorizer.acting(request)
         self._authorizer.check(user, route, request)
         if not route.is_resource:
-            raise path_not_found()
+            return Executed(None, self._non_resource(request))
         descriptor = descriptor_of(self._backend.catalog, route)
         call = Call(request, route, descriptor, user)
         handler = handler_of(route, descriptor)

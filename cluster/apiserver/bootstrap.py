@@ -1,4 +1,4 @@
-"""What every cluster has before its first request: the system's namespaces.
+"""What every cluster has before its first request: namespaces, default roles, the `kubernetes` Service.
 
 Written through the ordinary handlers as a superuser, so that defaults, names and indexes are those of any other object.
 """
@@ -6,23 +6,104 @@ Written through the ordinary handlers as a superuser, so that defaults, names an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.apiserver.authz import MASTERS
+from cluster.apiserver.default_roles import default_cluster_role_bindings, default_cluster_roles
 from cluster.apiserver.http import Identity
 from cluster.client.transport import Transport
-from cluster.machinery.errors import AlreadyExists
-from cluster.resources.builtin import NAMESPACES
+from cluster.machinery.errors import AlreadyExists, NotFound
+from cluster.machinery.objects import Obj, annotations_of, key_of
+from cluster.machinery.resource import Resource
+from cluster.resources.builtin import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, NAMESPACES, SERVICES
 
 BOOTSTRAP = Identity("system:apiserver", (MASTERS,))
 SYSTEM_NAMESPACES: Sequence[str] = ("default", "kube-node-lease", "kube-public", "kube-system")
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
-async def bootstrap(transport: Transport) -> None:
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API answers, as pods reach it: `service_ip` is the `kubernetes` Service's, the rest what is behind it."""
+
+    service_ip: str
+    address: str
+    port: int
+
+
+async def bootstrap(transport: Transport, address: Address | None) -> None:
     """Idempotent.  Raises ApiError when the store refuses."""
     for name in SYSTEM_NAMESPACES:
         namespace: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        try:
-            await transport.create(NAMESPACES, namespace)
-        except AlreadyExists:
-            continue
+        await _created(transport, NAMESPACES, namespace)
+    for role in default_cluster_roles():
+        await _reconciled(transport, CLUSTER_ROLES, role, "rules")
+    for binding in default_cluster_role_bindings():
+        await _reconciled(transport, CLUSTER_ROLE_BINDINGS, binding, "subjects")
+    if address is not None:
+        await _created(transport, SERVICES, _service(address))
+        await _replaced(transport, ENDPOINT_SLICES, _endpoints(address))
+
+
+async def _created(transport: Transport, resource: Resource, obj: Obj) -> None:
+    try:
+        await transport.create(resource, obj)
+    except AlreadyExists:
+        return
+
+
+async def _reconciled(transport: Transport, resource: Resource, wanted: Obj, field: str) -> None:
+    """Add what is missing of `field`; what was added by hand stays, and everything does where autoupdate is off."""
+    try:
+        live = await transport.get(resource, key_of(wanted))
+    except NotFound:
+        await _created(transport, resource, wanted)
+        return
+    if annotations_of(live).get(AUTOUPDATE) == "false":
+        return
+    present = list(live.get(field) or ())
+    missing = [item for item in wanted[field] if item not in present]
+    if missing:
+        await transport.update(resource, {**live, field: present + missing})
+
+
+async def _replaced(transport: Transport, resource: Resource, wanted: Obj) -> None:
+    try:
+        live = await transport.get(resource, key_of(wanted))
+    except NotFound:
+        await _created(transport, resource, wanted)
+        return
+    await transport.update(resource, {**live, **wanted, "metadata": live["metadata"]})
+
+
+def _service(address: Address) -> Obj:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address.service_ip,
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": address.port}],
+        },
+    }
+
+
+def _endpoints(address: Address) -> Obj:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address.address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "protocol": "TCP", "port": address.port}],
+    }

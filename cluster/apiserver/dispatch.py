@@ -15,6 +15,7 @@ from cluster.apiserver.handlers.list import list_collection
 from cluster.apiserver.handlers.patch import patch, patch_object
 from cluster.apiserver.handlers.update import replace, update
 from cluster.apiserver.handlers.watch import watch
+from cluster.apiserver.reviews import REVIEWS, review
 from cluster.apiserver.routes import Route, path_not_found
 from cluster.apiserver.subresources.binding import bind
 from cluster.apiserver.subresources.eviction import evict
@@ -82,6 +83,8 @@ def handler_of(route: Route, descriptor: Descriptor) -> VerbHandler:
         if handler is None or route.rest:
             raise not_allowed()
         return handler
+    if route.verb == "create" and descriptor.resource.kind in REVIEWS and not descriptor.custom:
+        return review
     handler = _VERBS.get(route.verb)
     named_wrongly = (route.verb == "create") == bool(route.name) and route.verb in ("create", "update", "patch")
     if handler is None or route.verb not in descriptor.resource.verbs or named_wrongly:

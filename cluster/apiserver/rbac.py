@@ -164,7 +164,11 @@ class Rbac:
         if known is None:
             row = self._state.table(table_id).get(key)
             role: Obj = {} if row is None else self._state.obj(row)
-            known = self._compiled[table_id, key] = tuple(rule_of(rule) for rule in role.get("rules") or ())
+            rules = list(role.get("rules") or ())
+            if role.get("aggregationRule"):
+                others = [self._state.obj(row) for row in self._state.table(CLUSTER_ROLES).ordered()]
+                rules += [rule for rule in aggregated_rules(role, others) if rule not in rules]
+            known = self._compiled[table_id, key] = tuple(rule_of(rule) for rule in rules)
         return known
 
 
@@ -237,6 +241,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 def aggregated_rules(role: Obj, roles: Sequence[Obj]) -> list[Any]:
     """The rules an aggregating ClusterRole has: those of every other role its selectors choose, in name order."""
+    # An aggregate may be chosen by another one (view by edit, edit by admin); the roles behind it carry the same label.
     selectors = [selector_of(s) for s in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()]
     rules: list[Any] = []
     for other in sorted(roles, key=name_of):

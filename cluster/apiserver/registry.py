@@ -150,9 +150,7 @@ class Registry:
         """A row as `descriptor`'s version has it, decoded and shared."""
         return descriptor.from_storage(self.state.obj(row))
 
-    async def create(
-        self, call: Call, obj: Obj, parameters: WriteParameters, *, claim: Claim | None = None
-    ) -> Result:
+    async def create(self, call: Call, obj: Obj, parameters: WriteParameters, *, claim: Claim | None = None) -> Result:
         """POST.  Names from `generateName` are tried again when taken."""
         generated = not meta_of(obj).get("name") and bool(meta_of(obj).get("generateName"))
         for tries_left in reversed(range(GENERATED_NAME_TRIES_MAX if generated else 1)):
@@ -163,9 +161,7 @@ class Registry:
                     raise
         raise AssertionError("unreachable")  # the last try returns or raises
 
-    async def _create_once(
-        self, call: Call, obj: Obj, parameters: WriteParameters, claim: Claim | None
-    ) -> Result:
+    async def _create_once(self, call: Call, obj: Obj, parameters: WriteParameters, claim: Claim | None) -> Result:
         descriptor = call.descriptor
         resource, strategy = descriptor.resource, descriptor.strategy
         new = self._with_new_metadata(call, obj)
@@ -234,6 +230,8 @@ class Registry:
                 return RowResult(row)
             gone = is_deleting(new) and is_finished(new, descriptor)
             planned = self._allocations.plan(descriptor, None if gone else new, old) or Planned(new)
+            if not gone and planned.obj == old:
+                return RowResult(row)
             if parameters.dry_run:
                 planned.release()
                 return ObjResult(planned.obj)

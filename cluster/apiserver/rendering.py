@@ -30,7 +30,9 @@ def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
         case ObjResult(obj, status):
             body = orjson.dumps(obj)
         case WatchResult(watcher):
-            return Reply(stream=watcher, content_type=_streamed(wanted.form), warnings=tuple(dict.fromkeys(call.warnings)))
+            return Reply(
+                stream=watcher, content_type=_streamed(wanted.form), warnings=tuple(dict.fromkeys(call.warnings))
+            )
     return Reply(status, body=body, warnings=tuple(dict.fromkeys(call.warnings)))
 
 

@@ -34,7 +34,9 @@ async def bind(backend: Backend, call: Call) -> Result:
         if wanted and wanted != meta_of(pod).get("uid"):
             raise uid_conflict(call.descriptor, key, wanted, meta_of(pod).get("uid", ""))
         if is_deleting(pod):
-            raise conflict("", "pods/binding", key.name, f"pod {key.name} is being deleted, cannot be assigned to a host")
+            raise conflict(
+                "", "pods/binding", key.name, f"pod {key.name} is being deleted, cannot be assigned to a host"
+            )
         if bound := field_of(pod, "spec", "nodeName"):
             raise conflict("", "pods/binding", key.name, f'pod {key.name} is already assigned to node "{bound}"')
         if field_of(pod, "spec", "schedulingGates"):

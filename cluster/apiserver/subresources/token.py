@@ -1,4 +1,7 @@
-"""`serviceaccounts/NAME/token`: a TokenRequest answered with a token.  Upstream: registry/core/serviceaccount/storage/token.go."""
+"""`serviceaccounts/NAME/token`: a TokenRequest answered with a token.
+
+Upstream: registry/core/serviceaccount/storage/token.go.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +41,17 @@ async def request_token(backend: Backend, call: Call) -> Result:
         binding, node = _binding_of(backend, call, reference)
     elif node_name_of(call.user):
         raise Forbidden("node requested token not bound to a pod", kind="serviceaccounts", name=call.key.name)
-    token = "" if parameters.dry_run else backend.tokens.issue(
-        call.key,
-        account.uid,
-        audiences=audiences,
-        lifetime_s=lifetime_s,
-        binding=binding,
-        node=node,
+    token = (
+        ""
+        if parameters.dry_run
+        else backend.tokens.issue(
+            call.key,
+            account.uid,
+            audiences=audiences,
+            lifetime_s=lifetime_s,
+            binding=binding,
+            node=node,
+        )
     )
     expires = (backend.clock.now() + timedelta(seconds=lifetime_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
     answer: dict[str, Any] = {
