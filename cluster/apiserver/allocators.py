@@ -22,6 +22,7 @@ from cluster.store.api import Delete, Operation, Put
 
 SERVICES = TableId("", "services")
 ALLOCATIONS = "/allocations/"
+CLUSTER_NETWORK = IPv4Network("10.96.0.0/16")
 HEADLESS = "None"
 STATIC_BAND_MAX = 256
 """How many of the lowest addresses are left to those who ask for one by number (upstream: KEP-3070)."""
@@ -31,7 +32,7 @@ STATIC_BAND_MAX = 256
 class ServicePools:
     """`reserved` are offsets in `network` that only an explicit request gets: .1 is the API, .10 the DNS."""
 
-    network: IPv4Network = IPv4Network("10.96.0.0/16")
+    network: IPv4Network = CLUSTER_NETWORK
     reserved: frozenset[int] = frozenset((0, 1, 10))
     port_low: int = 30000
     port_high: int = 32767
@@ -68,9 +69,7 @@ def _joined(first: Planned, second: Planned) -> Planned:
 class ServiceAllocator:
     """See `registry.Allocations`.  `port_in_use` tells of ports that something outside the cluster listens on."""
 
-    def __init__(
-        self, state: State, entropy: Entropy, pools: ServicePools, port_in_use: Callable[[int], bool]
-    ) -> None:
+    def __init__(self, state: State, entropy: Entropy, pools: ServicePools, port_in_use: Callable[[int], bool]) -> None:
         self._state = state
         self._entropy = entropy
         self._pools = pools

@@ -53,7 +53,7 @@ class ApiServerSettings:
     issuer: str = ISSUER
     audiences: Sequence[str] = (ISSUER,)
     address: Address | None = None
-    pools: ServicePools = ServicePools()
+    pools: ServicePools = field(default_factory=ServicePools)
     port_in_use: Callable[[int], bool] = field(default=lambda port: False)
     root_ca_pem: str = ""
 
@@ -84,7 +84,10 @@ class ApiServer:
         self._bootstrapped = False
         self._health = Health(
             self.state,
-            (Check("etcd", lambda: self.state.is_current), Check("poststarthook/bootstrap", lambda: self._bootstrapped)),
+            (
+                Check("etcd", lambda: self.state.is_current),
+                Check("poststarthook/bootstrap", lambda: self._bootstrapped),
+            ),
         )
         self._authorizer = Authorizer(self.state, Rbac(self.state))
         tokens = ServiceAccountTokens(

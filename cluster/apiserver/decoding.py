@@ -42,7 +42,7 @@ def decoded(body: bytes, media_type: str) -> Any:
     if len(body) > BODY_SIZE_MAX_BYTES:
         raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
     match media_type:
-        case "" | "application/json" | "text/plain" | "*/*":
+        case "" | "application/json" | "text/plain" | "*/*" | "application/apply-patch+yaml":
             try:
                 return orjson.loads(body)
             except orjson.JSONDecodeError as error:

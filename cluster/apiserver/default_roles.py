@@ -140,7 +140,8 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("core", "pods", ("create", "delete", "get", "list", "patch", "update", "watch")),
     )),
     ("statefulset-controller", (
-        rule("core", "pods", CHANGE), rule("core", "persistentvolumeclaims", ("create", "get", "list", "watch", "update", "delete")),
+        rule("core", "pods", CHANGE),
+        rule("core", "persistentvolumeclaims", ("create", "get", "list", "watch", "update", "delete")),
         rule("apps", "statefulsets", READ), rule("apps", "statefulsets/status statefulsets/finalizers", ("update", "patch")),
         rule("apps", "controllerrevisions", CHANGE),
     )),
@@ -226,7 +227,9 @@ def default_cluster_role_bindings() -> tuple[Obj, ...]:
         _binding("cluster-admin", "cluster-admin", ("Group", "system:masters")),
         _binding("system:discovery", "system:discovery", everybody),
         _binding("system:basic-user", "system:basic-user", everybody),
-        _binding("system:public-info-viewer", "system:public-info-viewer", everybody, ("Group", "system:unauthenticated")),
+        _binding(
+            "system:public-info-viewer", "system:public-info-viewer", everybody, ("Group", "system:unauthenticated")
+        ),
         _binding("system:monitoring", "system:monitoring", ("Group", "system:monitoring")),
         _binding("system:kube-scheduler", "system:kube-scheduler", ("User", "system:kube-scheduler")),
         _binding(

@@ -57,12 +57,18 @@ class Health:
 
     def _metrics(self) -> str:
         """Prometheus' text format; every series in a fixed order."""
-        lines = ["# HELP apiserver_request_total Requests answered, by verb and code.", "# TYPE apiserver_request_total counter"]
+        lines = [
+            "# HELP apiserver_request_total Requests answered, by verb and code.",
+            "# TYPE apiserver_request_total counter",
+        ]
         lines += [
             f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}'
             for (verb, code), count in sorted(self._answered.items())
         ]
-        lines += ["# HELP apiserver_storage_objects Objects stored, by resource.", "# TYPE apiserver_storage_objects gauge"]
+        lines += [
+            "# HELP apiserver_storage_objects Objects stored, by resource.",
+            "# TYPE apiserver_storage_objects gauge",
+        ]
         lines += [
             f'apiserver_storage_objects{{resource="{table.id.plural}.{table.id.group}"}} {len(table.rows)}'
             for table in sorted(self._state.tables(), key=lambda table: table.id)

@@ -38,7 +38,9 @@ def _self_subject_access(backend: Backend, call: Call, body: Obj) -> Obj:
 def _subject_access(backend: Backend, call: Call, body: Obj) -> Obj:
     spec = body.get("spec") or {}
     if not spec.get("user") and not spec.get("groups"):
-        cause = Cause("FieldValueInvalid", 'Invalid value: "": at least one of user or group must be specified', "spec.user")
+        cause = Cause(
+            "FieldValueInvalid", 'Invalid value: "": at least one of user or group must be specified', "spec.user"
+        )
         raise invalid_object("authorization.k8s.io", call.descriptor.resource.kind, "", [cause])
     user = Identity(spec.get("user") or "", tuple(spec.get("groups") or ()), spec.get("uid") or "")
     return _decision(backend, user, _access_in(call, body))
@@ -82,11 +84,7 @@ def _self_subject_rules(backend: Backend, call: Call, body: Obj) -> Obj:
     rules = [rule.source for rule in backend.authorizer.rules(call.user, namespace)]
     return {
         "resourceRules": [
-            {
-                name: list(rule[name])
-                for name in ("verbs", "apiGroups", "resources", "resourceNames")
-                if rule.get(name)
-            }
+            {name: list(rule[name]) for name in ("verbs", "apiGroups", "resources", "resourceNames") if rule.get(name)}
             for rule in rules
             if rule.get("resources")
         ],
@@ -116,7 +114,11 @@ def _token(backend: Backend, call: Call, body: Obj) -> Obj:
             identity = None
     if identity is None or identity == ANONYMOUS:
         return {"user": {}, "error": "the token is not valid"}
-    return {"authenticated": True, "user": user_info(identity), "audiences": audiences or list(backend.tokens.audiences)}
+    return {
+        "authenticated": True,
+        "user": user_info(identity),
+        "audiences": audiences or list(backend.tokens.audiences),
+    }
 
 
 def user_info(user: Identity) -> Obj:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result, write_parameters_of
 from cluster.apiserver.decoding import checked_fields, decoded, media_type_of
+from cluster.apiserver.handlers.apply import apply_object
 from cluster.apiserver.registry import Rules, main_rules
 from cluster.client.transport import PatchType
 from cluster.machinery.errors import BadRequest, UnsupportedMediaType
@@ -26,6 +27,8 @@ async def patch(backend: Backend, call: Call) -> Result:
 
 async def patch_object(backend: Backend, call: Call, rules: Rules) -> Result:
     """Patch the object as far as `rules` let the patch."""
+    if media_type_of(call) == PatchType.APPLY:
+        return await apply_object(backend, call, rules)
     descriptor = call.descriptor
     parameters = write_parameters_of(call)
     body = patch_body_of(call)
