@@ -10,15 +10,17 @@ import pytest
 from cluster.client.transport import (
     DeleteOptions,
     EventType,
+    Patch,
+    PatchType,
     Query,
     Transport,
     WatchEvent,
     WriteOptions,
     list_all,
 )
-from cluster.machinery.errors import AlreadyExists, Conflict, Expired, Invalid, NotFound
+from cluster.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound
 from cluster.machinery.objects import Key, name_of, resource_version_of, uid_of, with_field
-from cluster.resources.builtin import CONFIG_MAPS, NAMESPACES, PODS
+from cluster.resources.builtin import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES
 
 
 def config_map(name: str, namespace: str = "default", **data: str) -> dict[str, Any]:
@@ -32,6 +34,35 @@ def config_map(name: str, namespace: str = "default", **data: str) -> dict[str, 
 
 def labelled(name: str, **labels: str) -> dict[str, Any]:
     return with_field(config_map(name), ("metadata", "labels"), labels)
+
+
+def pod(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+
+
+def deployment(name: str, *, replicas: int) -> dict[str, Any]:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
+    }
+
+
+def service(name: str, **spec: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80}], **spec},
+    }
 
 
 async def take(transport: Transport, query: Query, count: int) -> list[WatchEvent]:
@@ -146,13 +177,13 @@ class TransportSuite:
             names += [name_of(obj) for obj in page.items]
             assert page.resource_version == first.resource_version
             token = page.continue_token
-        assert names == [f"m{index}" for index in range(7)]
+        assert names == ["kube-root-ca.crt", *(f"m{index}" for index in range(7))]
 
     async def test_all_pages_are_read(self, transport: Transport) -> None:
         for index in range(5):
             await transport.create(CONFIG_MAPS, config_map(f"m{index}"))
         whole = await list_all(transport, CONFIG_MAPS, Query("default"), page_size=2)
-        assert [name_of(obj) for obj in whole.items] == [f"m{index}" for index in range(5)]
+        assert [name_of(obj) for obj in whole.items] == ["kube-root-ca.crt", *(f"m{index}" for index in range(5))]
 
     async def test_a_watch_tells_what_happened_after_its_version(self, transport: Transport) -> None:
         created = await transport.create(CONFIG_MAPS, config_map("a", x="1"))
@@ -189,13 +220,7 @@ class TransportSuite:
         assert events[0].object["metadata"]["labels"] == {"team": "red"}
 
     async def test_a_pod_bound_to_no_node_is_deleted_at_once(self, transport: Transport) -> None:
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "p", "namespace": "default"},
-            "spec": {"containers": [{"name": "c", "image": "i"}]},
-        }
-        await transport.create(PODS, pod)
+        await transport.create(PODS, pod("p"))
         await transport.delete(PODS, Key("default", "p"))
         with pytest.raises(NotFound):
             await transport.get(PODS, Key("default", "p"))
@@ -206,6 +231,101 @@ class TransportSuite:
         deleting = await transport.get(NAMESPACES, Key("", "team"))
         assert deleting["status"]["phase"] == "Terminating"
 
-    async def test_a_forgotten_version_is_expired(self, transport: Transport) -> None:
-        with pytest.raises(Expired):
-            await take(transport, Query("default", resource_version="1"), 1)
+    async def test_a_merge_patch_changes_what_it_names(self, transport: Transport) -> None:
+        await transport.create(CONFIG_MAPS, config_map("a", x="1", y="2"))
+        patched = await transport.patch(
+            CONFIG_MAPS, Key("default", "a"), Patch(PatchType.MERGE, {"data": {"x": "3", "y": None}})
+        )
+        assert patched["data"] == {"x": "3"}
+
+    async def test_a_patch_that_names_an_old_version_conflicts(self, transport: Transport) -> None:
+        created = await transport.create(CONFIG_MAPS, config_map("a"))
+        await transport.patch(CONFIG_MAPS, Key("default", "a"), Patch(PatchType.MERGE, {"data": {"x": "1"}}))
+        named = {"metadata": {"resourceVersion": resource_version_of(created)}, "data": {"x": "2"}}
+        with pytest.raises(Conflict):
+            await transport.patch(CONFIG_MAPS, Key("default", "a"), Patch(PatchType.MERGE, named))
+
+    async def test_concurrent_patches_all_succeed(self, transport: Transport) -> None:
+        await transport.create(CONFIG_MAPS, config_map("a"))
+        patches = [Patch(PatchType.MERGE, {"data": {f"k{index}": "v"}}) for index in range(8)]
+        await asyncio.gather(*(transport.patch(CONFIG_MAPS, Key("default", "a"), patch) for patch in patches))
+        read = await transport.get(CONFIG_MAPS, Key("default", "a"))
+        assert len(read["data"]) == 8
+
+    async def test_a_json_patch_and_a_strategic_merge(self, transport: Transport) -> None:
+        await transport.create(PODS, pod("p"))
+        operations = [{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]
+        patched = await transport.patch(PODS, Key("default", "p"), Patch(PatchType.JSON, operations))
+        assert patched["metadata"]["labels"] == {"a": "b"}
+        image = {"spec": {"containers": [{"name": "c", "image": "other"}]}}
+        patched = await transport.patch(PODS, Key("default", "p"), Patch(PatchType.STRATEGIC, image))
+        assert [(c["name"], c["image"]) for c in patched["spec"]["containers"]] == [("c", "other")]
+
+    async def test_apply_creates_then_changes_nothing_then_conflicts(self, transport: Transport) -> None:
+        key = Key("default", "a")
+        mine = Patch(PatchType.APPLY, config_map("a", x="1"))
+        created = await transport.patch(CONFIG_MAPS, key, mine, options=WriteOptions(field_manager="mine"))
+        again = await transport.patch(CONFIG_MAPS, key, mine, options=WriteOptions(field_manager="mine"))
+        assert resource_version_of(again) == resource_version_of(created)
+        other = Patch(PatchType.APPLY, config_map("a", x="2"))
+        with pytest.raises(Conflict, match='conflict with "mine"'):
+            await transport.patch(CONFIG_MAPS, key, other, options=WriteOptions(field_manager="other"))
+        forced = Patch(PatchType.APPLY, config_map("a", x="2"), force=True)
+        taken = await transport.patch(CONFIG_MAPS, key, forced, options=WriteOptions(field_manager="other"))
+        assert taken["data"] == {"x": "2"}
+
+    async def test_status_and_spec_are_written_apart(self, transport: Transport) -> None:
+        created = await transport.create(DEPLOYMENTS, deployment("d", replicas=2))
+        sent = {**with_field(created, ("spec", "replicas"), 5), "status": {"replicas": 1}}
+        after_status = await transport.update(DEPLOYMENTS, sent, subresource="status")
+        assert (after_status["spec"]["replicas"], after_status["status"]) == (2, {"replicas": 1})
+        sent = with_field(with_field(after_status, ("spec", "replicas"), 3), ("status",), {})
+        after_spec = await transport.update(DEPLOYMENTS, sent)
+        assert (after_spec["spec"]["replicas"], after_spec["status"]) == (3, {"replicas": 1})
+        assert after_spec["metadata"]["generation"] == created["metadata"]["generation"] + 1
+
+    async def test_a_scale_is_read_and_written(self, transport: Transport) -> None:
+        await transport.create(DEPLOYMENTS, deployment("d", replicas=2))
+        scale = await transport.get(DEPLOYMENTS, Key("default", "d"), subresource="scale")
+        assert (scale["kind"], scale["spec"]["replicas"], scale["status"]["selector"]) == ("Scale", 2, "app=d")
+        patch = Patch(PatchType.MERGE, {"spec": {"replicas": 4}})
+        patched = await transport.patch(DEPLOYMENTS, Key("default", "d"), patch, subresource="scale")
+        assert patched["spec"]["replicas"] == 4
+        assert (await transport.get(DEPLOYMENTS, Key("default", "d")))["spec"]["replicas"] == 4
+
+    async def test_a_pod_is_bound_once(self, transport: Transport) -> None:
+        await transport.create(PODS, pod("p"))
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": "p", "namespace": "default"},
+            "target": {"kind": "Node", "name": "n1"},
+        }
+        await transport.create(PODS, binding, name="p", subresource="binding")
+        bound = await transport.get(PODS, Key("default", "p"))
+        assert bound["spec"]["nodeName"] == "n1"
+        with pytest.raises(Conflict, match="already assigned"):
+            await transport.create(PODS, binding, name="p", subresource="binding")
+
+    async def test_a_bound_pod_is_deleted_when_its_node_says_so(self, transport: Transport) -> None:
+        await transport.create(PODS, with_field(pod("p"), ("spec", "nodeName"), "n1"))
+        await transport.delete(PODS, Key("default", "p"))
+        deleting = await transport.get(PODS, Key("default", "p"))
+        assert deleting["metadata"]["deletionGracePeriodSeconds"] == 30
+        await transport.delete(PODS, Key("default", "p"), DeleteOptions(grace_period_s=0))
+        with pytest.raises(NotFound):
+            await transport.get(PODS, Key("default", "p"))
+
+    async def test_a_service_gets_an_address_and_gives_it_back(self, transport: Transport) -> None:
+        first = await transport.create(SERVICES, service("a", clusterIP="10.96.5.5"))
+        assert first["spec"]["clusterIPs"] == ["10.96.5.5"]
+        with pytest.raises(Invalid, match="provided IP is already allocated"):
+            await transport.create(SERVICES, service("b", clusterIP="10.96.5.5"))
+        await transport.delete(SERVICES, Key("default", "a"))
+        await transport.create(SERVICES, service("b", clusterIP="10.96.5.5"))
+        drawn = await transport.create(SERVICES, service("c", type="NodePort"))
+        assert drawn["spec"]["clusterIP"].startswith("10.96.")
+        assert 30000 <= drawn["spec"]["ports"][0]["nodePort"] <= 32767
+
+    async def test_health_is_told_to_anyone(self, transport: Transport) -> None:
+        assert (await transport.raw("GET", "/readyz")).body == b"ok"
