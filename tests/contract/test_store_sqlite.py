@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.store.api import Compacted, Put, Store
+from cluster.store.api import Compacted, Put, Store, Unavailable
 from cluster.store.sqlite import SqliteStore
 from cluster.store.sqlite_file import StoreFileError
 from tests.clocks import SteppedClock
@@ -119,6 +119,25 @@ class TestSqliteStore(StoreSuite):
         )
         assert [outcomes[0], outcomes[2]] == [1, 2]
         assert isinstance(outcomes[1], TypeError)
+
+    async def test_a_failing_disk_stops_writes_for_good_and_reads_not_at_all(
+        self, clock: SteppedClock, tmp_path: Path
+    ) -> None:
+        store = await open_store(tmp_path / "failing.db", clock)
+        await put(store, "/a", b"1")
+        store._connection.execute("PRAGMA query_only=1")  # the nearest to a disk error that can be had everywhere
+        for _ in range(2):
+            with pytest.raises(Unavailable) as caught:
+                await put(store, "/a", b"2")
+            assert not caught.value.full
+            store._connection.execute(
+                "PRAGMA query_only=0"
+            )  # a write would succeed again, but nobody knows what is there
+        assert (await keys_of(store), store.revision) == (["/a"], 1)
+        await store.close()
+        again = await open_store(tmp_path / "failing.db", clock)
+        assert await put(again, "/a", b"3") == 2
+        await again.close()
 
     async def test_a_snapshot_never_replaces_a_store(self, store: Store, tmp_path: Path) -> None:
         await put(store, "/a")
