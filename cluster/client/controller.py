@@ -144,6 +144,8 @@ class Controller(ABC):
     """See the module.  Subclasses set the class variables and implement `reconcile`."""
 
     name: ClassVar[str]
+    account: ClassVar[str]
+    """Its ServiceAccount in kube-system: what the default roles are bound to."""
     primary: ClassVar[Resource]
     wakes: ClassVar[Sequence[Wakeup]] = ()
     reads: ClassVar[Sequence[Resource]] = ()
@@ -164,7 +166,7 @@ class Controller(ABC):
     @classmethod
     def identity(cls) -> str:
         """The user name this controller acts as."""
-        return f"system:serviceaccount:kube-system:{cls.name}-controller"
+        return f"system:serviceaccount:kube-system:{cls.account}"
 
     @abstractmethod
     async def reconcile(self, key: Key) -> Result:

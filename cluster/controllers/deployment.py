@@ -13,8 +13,7 @@ from typing import ClassVar
 
 from cluster.client.cache import Cache
 from cluster.client.controller import DONE, Controller, Result, Terminal, Wakeup, owner_or_selecting
-from cluster.client.transport import Patch, PatchType
-from cluster.client.writes import Create, Delete, PatchObject, SetStatus, Update, Write
+from cluster.client.writes import Create, Delete, SetStatus, Update, Write
 from cluster.controllers.deployment_revisions import (
     DESIRED,
     MAX,
@@ -93,8 +92,10 @@ def plan_deployment(deployment: Obj, replica_sets: Sequence[Obj], *, old_pods_ru
         if numbered is not new:
             return DeploymentPlan((Update(REPLICA_SETS, numbered),))
         if annotations_of(deployment).get(REVISION) != str(revision_number(new)):
-            body = {"metadata": {"annotations": {REVISION: str(revision_number(new))}}}
-            return DeploymentPlan((PatchObject(DEPLOYMENTS, key_of(deployment), Patch(PatchType.MERGE, body)),))
+            annotations = {**annotations_of(deployment), REVISION: str(revision_number(new))}
+            return DeploymentPlan(
+                (Update(DEPLOYMENTS, with_field(deployment, ["metadata", "annotations"], annotations)),)
+            )
     if strategy_of(deployment) == "Recreate":
         rollout = plan_recreate(deployment, new, old, old_pods_run=old_pods_run)
     else:
@@ -175,6 +176,7 @@ def _deployment_of_pod(pod: Obj, primary: Resource, cache: Cache) -> Iterable[Ke
 
 class DeploymentController(Controller):
     name: ClassVar = "deployment"
+    account: ClassVar = "deployment-controller"
     primary: ClassVar = DEPLOYMENTS
     wakes: ClassVar = (owner_or_selecting(REPLICA_SETS), Wakeup(PODS, _deployment_of_pod))
 

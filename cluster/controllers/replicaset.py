@@ -110,6 +110,7 @@ def next_look_s(rs: Obj, pods: Sequence[Obj], *, now: datetime) -> float | None:
 
 class ReplicaSetController(Controller):
     name: ClassVar = "replicaset"
+    account: ClassVar = "replicaset-controller"
     primary: ClassVar = REPLICA_SETS
     wakes: ClassVar = (owner_or_selecting(PODS),)
 

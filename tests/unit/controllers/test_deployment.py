@@ -7,12 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cluster.client.writes import Create, Delete, PatchObject, Update
+from cluster.client.writes import Create, Delete, Update
 from cluster.controllers.deployment import plan_deployment
 from cluster.controllers.deployment_revisions import HASH_LABEL, REVISION, REVISION_HISTORY, template_hash
 from cluster.controllers.deployment_rollout import limits_of
 from cluster.controllers.deployment_status import next_look_s, status_of
 from cluster.machinery.conditions import get_condition
+from cluster.resources.builtin import DEPLOYMENTS
 from tests.unit.controllers.objects import deployment, replica_set, template
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -40,16 +41,12 @@ class World:
                     created = f"2026-01-01T00:00:{self.clock:02}Z"
                     metadata = {**obj["metadata"], "uid": f"uid-{name}", "creationTimestamp": created, "generation": 1}
                     self.replica_sets[name] = {**obj, "metadata": metadata, "status": {"observedGeneration": 1}}
+                case Update(resource, obj) if resource == DEPLOYMENTS:
+                    self.deployment = dict(obj)
                 case Update(_, obj):
                     self.replica_sets[obj["metadata"]["name"]] = dict(obj)
                 case Delete(_, key):
                     del self.replica_sets[key.name]
-                case PatchObject(_, _, patch):
-                    annotations = self.deployment["metadata"].get("annotations") or {}
-                    annotations = annotations | patch.body["metadata"]["annotations"]
-                    self.deployment = {
-                        **self.deployment, "metadata": {**self.deployment["metadata"], "annotations": annotations},
-                    }  # fmt: skip
                 case _:
                     raise AssertionError(write)
         return bool(plan.writes)

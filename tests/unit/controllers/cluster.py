@@ -1,0 +1,110 @@
+"""A cluster without nodes' agents: the real API server in process, the real controllers and scheduler on a stepped clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cluster.apiserver.apiserver import ApiServer
+from cluster.apiserver.http import Identity
+from cluster.base.entropy import SeededEntropy
+from cluster.client.transport import Patch, PatchType, Transport
+from cluster.controllers.run import Controllers
+from cluster.machinery.objects import Key, Obj, name_of
+from cluster.machinery.resource import Resource
+from cluster.resources.builtin import NODES, PODS
+from cluster.scheduler.scheduler import Scheduler
+from tests.apiservers import ADMIN, running
+from tests.clocks import SteppedClock
+
+TURNS_MAX = 3000
+
+
+class SilentRecorder:
+    def event(self, obj: Obj, type_: str, reason: str, message: str) -> None:
+        return
+
+
+class Cluster:
+    def __init__(self, server: ApiServer, clock: SteppedClock) -> None:
+        self.server = server
+        self.clock = clock
+        self.api: Transport = server.transport(ADMIN)
+
+    async def until(self, condition: Callable[[], Any], *, step_s: float = 0.05) -> Any:
+        """Let the loops run, time passing by `step_s` now and then, until `condition` gives something."""
+        cache_turns = 0
+        while not (found := condition()):
+            cache_turns += 1
+            assert cache_turns < TURNS_MAX, "the condition is never met"
+            await asyncio.sleep(0)
+            if cache_turns % 10 == 0:
+                await self.clock.step(step_s)
+        return found
+
+    async def settle(self, seconds: float = 5) -> None:
+        for _ in range(int(seconds / 0.25)):
+            await self.clock.step(0.25)
+            for _ in range(30):
+                await asyncio.sleep(0)
+
+    def list(self, resource: Resource, namespace: str = "default") -> list[Obj]:
+        return list(self.server.cache().list(resource, namespace=namespace))
+
+    def get(self, resource: Resource, name: str, namespace: str = "default") -> Obj | None:
+        return self.server.cache().get(resource, Key(namespace, name))
+
+    async def add_node(self, name: str, cpu: str = "4") -> None:
+        allocatable = {"cpu": cpu, "memory": "8Gi", "pods": "110"}
+        await self.api.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        node = dict(await self.api.get(NODES, Key("", name)))
+        node["status"] = {
+            "allocatable": allocatable,
+            "capacity": allocatable,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+        }
+        await self.api.update(NODES, node, subresource="status")
+
+    async def start_pod(self, pod: Obj, ip: str = "10.244.0.9") -> None:
+        """What a kubelet would report of a pod whose containers run."""
+        body = {
+            "status": {
+                "phase": "Running",
+                "podIP": ip,
+                "podIPs": [{"ip": ip}],
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            }
+        }
+        key = Key(pod["metadata"]["namespace"], name_of(pod))
+        await self.api.patch(PODS, key, Patch(PatchType.STRATEGIC, body), subresource="status")
+
+
+@asynccontextmanager
+async def cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
+    clock = SteppedClock()
+    clock.time = 1_767_323_045.0
+    async with running(clock=clock) as server:
+
+        def transport_of(user: str) -> Transport:
+            return server.transport(Identity(user, ("system:masters", "system:authenticated")))
+
+        entropy = SeededEntropy(7)
+        controllers = Controllers(transport_of=transport_of, cache=server.cache(), clock=clock, entropy=entropy)
+        tasks = [asyncio.create_task(controllers.run())]
+        if scheduler:
+            binder = Scheduler(
+                transport=transport_of(Scheduler.identity),
+                cache=server.cache(),
+                clock=clock,
+                entropy=entropy,
+                recorder=SilentRecorder(),
+            )
+            tasks.append(asyncio.create_task(binder.run()))
+        try:
+            yield Cluster(server, clock)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
