@@ -27,6 +27,9 @@ VALUE_SIZE_MAX_BYTES = 1_572_864
 OPERATIONS_MAX = 1024
 """Most operations accepted in one transaction."""
 
+TRANSACTION_SIZE_MAX_BYTES = 16 * 1024 * 1024
+"""Most bytes of values accepted in one transaction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -111,7 +114,7 @@ class FutureRevision(StoreError):
 
 
 class TooLarge(StoreError):
-    """A value exceeds VALUE_SIZE_MAX_BYTES, or a transaction OPERATIONS_MAX; nothing was written."""
+    """A value exceeds VALUE_SIZE_MAX_BYTES, or a transaction its bounds; nothing was written."""
 
 
 class LeaseNotFound(StoreError):

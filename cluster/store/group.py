@@ -51,11 +51,6 @@ class Refused:
     error: Exception
 
 
-def size_of(operations: Sequence[Operation]) -> int:
-    """The bytes of the values written."""
-    return sum(len(operation.value) for operation in operations if isinstance(operation, Put))
-
-
 def decide_group(
     group: Sequence[Asked],
     *,

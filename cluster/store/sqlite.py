@@ -24,14 +24,16 @@ from cluster.base.clock import Clock
 from cluster.store import sqlite_file
 from cluster.store.api import Compacted, Event, FutureRevision, Operation, Page, Record, Unavailable
 from cluster.store.durable import replace_durably, sync
-from cluster.store.group import Asked, Decided, Refused, decide_group, size_of
+from cluster.store.group import Asked, Decided, Refused, decide_group
 from cluster.store.hub import Cursor, Hub
 from cluster.store.leases import Leases
 from cluster.store.sqlite_file import Ballast, FileLock
 from cluster.store.sqlite_log import GrantedLease, SqliteLog, rows_of
+from cluster.store.transaction import size_of
 
 QUEUE_MAX = 8192
-"""Commits waiting for the next turn; one more is refused as Unavailable."""
+QUEUE_SIZE_MAX_BYTES = 128 * 1024 * 1024
+"""Commits waiting for the next turn, and their values; one more is refused as Unavailable."""
 
 GROUP_SIZE_MAX_BYTES = 8 * 1024 * 1024
 """Values written in one SQLite transaction; the rest of the queue takes the next turn."""
@@ -43,8 +45,7 @@ PAGE_SIZE_BYTES = 4096
 """SQLite's page; a written row takes at least one in the WAL."""
 
 COMPACTION_SLICE = 100
-COPY_SLICE = 200
-"""Rows per turn of the loop, about 2 ms each."""
+"""Versions deleted per turn of the loop, about 2 ms."""
 
 COPY_SYNC_BYTES = 32 * 1024 * 1024
 """A snapshot syncs its file this often, so that no single sync holds the loop up for long."""
@@ -71,6 +72,7 @@ class SqliteStore:
         self._oldest = loaded.compacted
         self._hub = Hub(revision=self._view.revision, replay=self._replay)
         self._queue: list[Asked] = []
+        self._queued_bytes = 0
         self._flushing = False
         self._written_bytes = 0
         self._upkeep = asyncio.Lock()  # compaction and snapshot take turns
@@ -138,10 +140,11 @@ class SqliteStore:
 
     async def commit(self, operations: Sequence[Operation]) -> int:
         self._check_writable()
-        if len(self._queue) >= QUEUE_MAX:
-            raise Unavailable(f"{QUEUE_MAX} transactions are waiting already")
         asked = Asked(operations, size_of(operations), asyncio.get_running_loop().create_future())
+        if len(self._queue) >= QUEUE_MAX or self._queued_bytes + asked.size_bytes > QUEUE_SIZE_MAX_BYTES:
+            raise Unavailable(f"{len(self._queue)} transactions are waiting already")
         self._queue.append(asked)
+        self._queued_bytes += asked.size_bytes
         self._flush_soon()
         return await asked.answer
 
@@ -202,9 +205,11 @@ class SqliteStore:
             self._flush()
         self._closed = True
         self._hub.close("the store is closed")
-        await self._leases.close()
-        self._connection.close()
-        self._lock.release()
+        try:
+            await self._leases.close()
+        finally:
+            self._connection.close()
+            self._lock.release()
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -251,15 +256,14 @@ class SqliteStore:
             self._flush_soon()
 
     def _next_group(self) -> Sequence[Asked]:
-        size_bytes = 0
-        for count, asked in enumerate(self._queue):
-            size_bytes += asked.size_bytes
-            if count and size_bytes > GROUP_SIZE_MAX_BYTES:
-                group = self._queue[:count]
+        count, size_bytes = 0, 0
+        while count < len(self._queue):
+            if count and size_bytes + self._queue[count].size_bytes > GROUP_SIZE_MAX_BYTES:
                 break
-        else:
-            group = self._queue
-        self._queue = self._queue[len(group) :]
+            size_bytes += self._queue[count].size_bytes
+            count += 1
+        group, self._queue = self._queue[:count], self._queue[count:]
+        self._queued_bytes -= size_bytes
         return group
 
     def _checkpoint(self) -> None:
@@ -292,7 +296,7 @@ class SqliteStore:
         while True:
             self._check_open()
             with self._reading():
-                rows = self._log.rows(after_id=after_id, revision=revision, limit=COPY_SLICE)
+                rows = self._log.rows(after_id=after_id, revision=revision)
             if not rows:
                 return
             target.append(rows)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from cluster.store.api import (
     OPERATIONS_MAX,
+    TRANSACTION_SIZE_MAX_BYTES,
     VALUE_SIZE_MAX_BYTES,
     Conflict,
     Delete,
@@ -34,6 +35,8 @@ def plan_transaction(
         raise ValueError("a transaction needs at least one operation")
     if len(operations) > OPERATIONS_MAX:
         raise TooLarge(f"{len(operations)} operations in one transaction, at most {OPERATIONS_MAX} are accepted")
+    if (size_bytes := size_of(operations)) > TRANSACTION_SIZE_MAX_BYTES:
+        raise TooLarge(f"{size_bytes} bytes in one transaction, at most {TRANSACTION_SIZE_MAX_BYTES} are accepted")
     named: set[str] = set()
     for operation in operations:
         _check_key(operation.key)
@@ -41,10 +44,14 @@ def plan_transaction(
             raise ValueError(f"{operation.key}: named twice in one transaction")
         named.add(operation.key)
         if isinstance(operation, Put) and len(operation.value) > VALUE_SIZE_MAX_BYTES:
-            size_bytes = len(operation.value)
-            raise TooLarge(f"{operation.key}: {size_bytes} bytes, at most {VALUE_SIZE_MAX_BYTES} are accepted")
+            raise TooLarge(f"{operation.key}: a value of {len(operation.value)} bytes, at most {VALUE_SIZE_MAX_BYTES}")
     events = (_event_of(operation, current(operation.key), revision=revision) for operation in operations)
     return tuple([event for event in events if event is not None])
+
+
+def size_of(operations: Sequence[Operation]) -> int:
+    """The bytes of the values written."""
+    return sum(len(operation.value) for operation in operations if isinstance(operation, Put))
 
 
 def _check_key(key: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from cluster.store.api import (
     OPERATIONS_MAX,
+    TRANSACTION_SIZE_MAX_BYTES,
     VALUE_SIZE_MAX_BYTES,
     Compacted,
     Conflict,
@@ -154,6 +155,13 @@ class TransactionSuite:
         with pytest.raises(TooLarge):
             await put(store, "/a", b"x" * (VALUE_SIZE_MAX_BYTES + 1))
         assert store.revision == 1
+
+    async def test_a_transaction_has_a_largest_size(self, store: Store) -> None:
+        many = TRANSACTION_SIZE_MAX_BYTES // VALUE_SIZE_MAX_BYTES
+        await store.commit([Put(f"/{n}", b"x" * VALUE_SIZE_MAX_BYTES, 0) for n in range(many)])
+        with pytest.raises(TooLarge):
+            await store.commit([Put(f"/more/{n}", b"x" * VALUE_SIZE_MAX_BYTES, 0) for n in range(many + 1)])
+        assert await keys_of(store, "/more/") == []
 
     async def test_a_transaction_has_a_largest_count(self, store: Store) -> None:
         await store.commit([Put(f"/{n}", b"", 0) for n in range(OPERATIONS_MAX)])

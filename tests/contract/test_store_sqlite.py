@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.store.api import Compacted, Put, Store, Unavailable
-from cluster.store.sqlite import SqliteStore
+from cluster.store.sqlite import QUEUE_MAX, SqliteStore
 from cluster.store.sqlite_file import StoreFileError
 from tests.clocks import SteppedClock
 from tests.contract.store_suite import Reopen, StoreSuite, delete, keys_of, put, take
@@ -109,6 +109,11 @@ class TestSqliteStore(StoreSuite):
         again = await open_store(tmp_path / "store.db", clock)
         assert len(await keys_of(again)) == 20
         await again.close()
+
+    async def test_a_full_queue_refuses_one_more_and_serves_the_rest(self, store: Store) -> None:
+        outcomes = await asyncio.gather(*(put(store, "/a") for _ in range(QUEUE_MAX + 1)), return_exceptions=True)
+        assert outcomes[:-1] == list(range(1, QUEUE_MAX + 1))
+        assert isinstance(outcomes[-1], Unavailable)
 
     async def test_a_mistaken_caller_fails_alone(self, store: Store) -> None:
         outcomes = await asyncio.gather(
@@ -219,7 +224,7 @@ LEAVE_A_WAL = """
 import asyncio, os, pathlib, sys
 from cluster.base.clock import SystemClock
 from cluster.store.api import Put
-from cluster.store.sqlite import SqliteStore
+from cluster.store.sqlite import QUEUE_MAX, SqliteStore
 
 async def main():
     store = await SqliteStore.open(pathlib.Path(sys.argv[1]), clock=SystemClock(), ballast_size_bytes=0)
