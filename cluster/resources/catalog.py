@@ -31,7 +31,8 @@ class Descriptor:
 
     `storage` names the resource whose rows it shares; `to_storage` and `from_storage` convert whole objects (identity for
     all but those served in several versions or groups).  `definition` is the schema's name in OpenAPI.  `custom` marks
-    resources of a CRD: JSON merge and server-side apply patches only, pruning and defaulting by schema.
+    resources of a CRD, described by `schema` (their openAPIV3Schema): they take no strategic merge patches, and are pruned
+    and defaulted by schema.
     """
 
     resource: Resource
@@ -44,6 +45,7 @@ class Descriptor:
     to_storage: Callable[[Obj], Obj] = same
     from_storage: Callable[[Obj], Obj] = same
     custom: bool = False
+    schema: Obj = field(default_factory=dict)
 
 
 class Catalog:
