@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from cluster.base.clock import Clock
+from cluster.client.controller import Recorder
+from cluster.client.events import NORMAL, WARNING
 from cluster.kubelet.podspec import spec_of
-from cluster.kubelet.recorder import NORMAL, WARNING, Recorder
 from cluster.kubelet.runtime.api import EngineError, EngineUnavailable, Image, ImageStore, RegistryAuth
 from cluster.kubelet.sources import Sources
 from cluster.machinery.objects import Obj

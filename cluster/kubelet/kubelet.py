@@ -1,0 +1,344 @@
+"""The kubelet: one worker per pod of this node, fed by the API's changes, the engine's events and a regular look.
+
+Composition and housekeeping only; what a pod needs is `plan`'s, how it is done `sync`'s.  Stopping it stops no container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from loguru import logger
+
+from cluster.base.clock import Clock
+from cluster.base.entropy import Entropy
+from cluster.base.tasks import Supervisor
+from cluster.client.cache import Cache, Change
+from cluster.client.controller import Recorder
+from cluster.client.node_channel import NodeChannel
+from cluster.client.transport import Transport
+from cluster.kubelet import checkpoint
+from cluster.kubelet.engine_view import EngineView
+from cluster.kubelet.images import Images
+from cluster.kubelet.node import NodeReporter, NodeState, default_address, host_identity
+from cluster.kubelet.pod_starter import NodeFacts, PodStarter
+from cluster.kubelet.podspec import spec_of
+from cluster.kubelet.pressure import read_pressure
+from cluster.kubelet.probe_runners import ProbeRunner
+from cluster.kubelet.prober import Prober
+from cluster.kubelet.runtime.api import (
+    ContainerEngine,
+    ContainerStreams,
+    EngineError,
+    EngineInfo,
+    ImageStore,
+    PodNetwork,
+    Sandbox,
+    Sandboxes,
+)
+from cluster.kubelet.settings import KubeletSettings
+from cluster.kubelet.sources import SourceReader
+from cluster.kubelet.status_writer import StatusWriter
+from cluster.kubelet.streams import KubeletChannel
+from cluster.kubelet.sync import PodTools, PodWorker
+from cluster.kubelet.volumes.mounts import Mounter, NoMounter, SystemMounter
+from cluster.kubelet.volumes.setup import PodVolumes
+from cluster.kubelet.volumes.tokens import TokenSource
+from cluster.machinery.errors import ApiError, NotFound
+from cluster.machinery.objects import Key, Obj, uid_of
+from cluster.resources.builtin import PODS, SERVICES
+
+TICK_S = 1.0
+RELIST_S = 10.0
+
+
+class Kubelet:
+    """`start` returns at once; readiness shows in the Node's status.  The cache must hold pods and services."""
+
+    def __init__(
+        self,
+        *,
+        settings: KubeletSettings,
+        transport: Transport,
+        cache: Cache,
+        engine: ContainerEngine,
+        streams: ContainerStreams,
+        images: ImageStore,
+        sandboxes: Sandboxes,
+        network: PodNetwork,
+        clock: Clock,
+        entropy: Entropy,
+        supervisor: Supervisor,
+        recorder: Recorder,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._cache = cache
+        self._engine = engine
+        self._sandboxes = sandboxes
+        self._network = network
+        self._clock = clock
+        self._entropy = entropy
+        self._supervisor = supervisor
+        self._recorder = recorder
+        self._info: EngineInfo | None = None
+        self._host_ip = settings.node_ip
+        self._claimed: dict[str, Sandbox] = {}
+        self._addresses: dict[str, str] = {}
+        self._workers: dict[str, PodWorker] = {}
+        self._orphans_since: dict[str, float] = {}
+        self._adopted = asyncio.Event()
+        self._synced = False
+        self._unsubscribe = _nothing
+        self._machine_id, self._boot_id = host_identity()
+        self._tasks = ("kubelet pods", "kubelet engine events", "kubelet housekeeping", "kubelet node")
+        self._view = EngineView(engine, self._claimed)
+        self._runner = ProbeRunner(streams)
+        self._sources = SourceReader(transport, clock)
+        mounter: Mounter = SystemMounter() if settings.can_mount and os.geteuid() == 0 else NoMounter()
+        self._volumes = PodVolumes(
+            settings.root_dir, mounter=mounter, tokens=TokenSource(transport, clock), policy=settings.policy
+        )
+        self._writer = StatusWriter(transport)
+        self._tools = self._make_tools(streams, images)
+        self._channel = KubeletChannel(
+            view=self._view, streams=streams, clock=clock, address_of=lambda uid: self._addresses.get(uid, "")
+        )
+        self._reporter = NodeReporter(settings=settings, transport=transport, clock=clock, look=self._node_state)
+
+    async def start(self) -> None:
+        """Begin, under the supervisor."""
+        self._settings.root_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not self._host_ip:
+            self._host_ip = default_address()
+        self._supervisor.start("kubelet pods", self._run_pods)
+        self._supervisor.start("kubelet engine events", self._run_events)
+        self._supervisor.start("kubelet housekeeping", self._run_housekeeping)
+        self._supervisor.start("kubelet node", self._run_node)
+
+    async def stop(self) -> None:
+        """Stop looking; containers keep running and are adopted by the next start."""
+        self._unsubscribe()
+        self._unsubscribe = _nothing
+        for name in reversed(self._tasks):
+            await self._supervisor.cancel(name)
+        for uid in sorted(self._workers):
+            await self._supervisor.cancel(_task_name(uid))
+        self._workers.clear()
+
+    def channel(self) -> NodeChannel:
+        """Entry to this node's containers."""
+        return self._channel
+
+    # What runs
+
+    async def _run_pods(self) -> None:
+        """Adopt what runs, then follow the API.  Failures restart it from the beginning: every step may be repeated."""
+        self._info = await self._engine.info()
+        await self._network.setup()
+        self._claimed.clear()
+        self._claimed.update({sandbox.pod_uid: sandbox for sandbox in await self._sandboxes.adopt()})
+        self._addresses.update(self._remembered_addresses())
+        await self._network.adopt({uid: ip for uid, ip in self._addresses.items() if ip != self._host_ip})
+        for uid in sorted(self._claimed):
+            pod = checkpoint.read_pod(self._settings.root_dir, uid)
+            if pod is not None and uid not in self._workers:
+                # Known from the last run: probed and restarted even while the API is away.
+                self._worker(uid).update(pod)
+        self._adopted.set()
+        if self._claimed:
+            logger.info("sandboxes adopted", node=self._settings.node_name, count=len(self._claimed))
+        await self._cache.sync((PODS, SERVICES))
+        self._unsubscribe()
+        self._unsubscribe = self._cache.subscribe(PODS, self._changed)
+        self._synced = True
+        await self._find_orphans()
+        await self._sandboxes.fill()
+
+    async def _run_events(self) -> None:
+        """The engine's events are hints to look again; when they break off, everything is looked at."""
+        await self._adopted.wait()
+        try:
+            async for event in self._engine.events():
+                for uid, worker in self._workers.items():
+                    sandbox = self._claimed.get(uid)
+                    own = event.labels.get("io.kubernetes.pod.uid") == uid
+                    if own or (sandbox is not None and sandbox.id == event.container_id):
+                        worker.wake()
+        finally:
+            for worker in self._workers.values():
+                worker.wake()
+
+    async def _run_housekeeping(self) -> None:
+        await self._adopted.wait()
+        relist_at = self._clock.monotonic() + RELIST_S
+        while True:
+            await self._clock.sleep(TICK_S)
+            now = self._clock.now()
+            for worker in list(self._workers.values()):
+                worker.tick(now)
+            if self._clock.monotonic() >= relist_at:
+                relist_at = self._clock.monotonic() + RELIST_S
+                await self._relist()
+
+    async def _run_node(self) -> None:
+        await self._reporter.run()
+
+    # Pods
+
+    def _changed(self, change: Change) -> None:
+        """An API change of any pod; ours are those bound to this node."""
+        new, old = change.new, change.old
+        if new is not None and spec_of(new).get("nodeName") == self._settings.node_name:
+            uid = uid_of(new)
+            if uid:
+                self._orphans_since.pop(uid, None)
+                self._worker(uid).update(new)
+        if old is not None and (new is None or uid_of(new) != uid_of(old)):
+            worker = self._workers.get(uid_of(old))
+            if worker is not None:
+                worker.forget()
+
+    def _worker(self, uid: str) -> PodWorker:
+        worker = self._workers.get(uid)
+        if worker is None or worker.finished:
+            worker = PodWorker(uid, self._tools, self._make_prober)
+            self._workers[uid] = worker
+            self._supervisor.start(_task_name(uid), worker.run)
+        return worker
+
+    async def _relist(self) -> None:
+        """Every pod is looked at again; workers of pods that ended are let go."""
+        for uid in [uid for uid, worker in self._workers.items() if worker.finished]:
+            del self._workers[uid]
+        try:
+            self._info = await self._engine.info()
+        except EngineError as error:
+            self._info = None
+            logger.warning("container engine does not answer", node=self._settings.node_name, reason=error.message)
+            return
+        for worker in list(self._workers.values()):
+            worker.wake()
+        self._sources.keep_only({uid: w.pod for uid, w in self._workers.items() if w.pod is not None})
+        if self._synced:
+            await self._find_orphans()
+        await self._sandboxes.fill()
+
+    async def _find_orphans(self) -> None:
+        """Containers, sandboxes and directories of pods that the API does not have.
+
+        One that this agent saw deleted is ended at once (`_changed`).  One it never saw stays for the quarantine: an API
+        restored from an older backup has forgotten pods that should go on.
+        """
+        bound = {uid_of(pod) for pod in self._cache.on_node(self._settings.node_name, PODS)}
+        known = {*await self._view.look(), *self._volumes.known_pods()}
+        now = self._clock.monotonic()
+        for uid in sorted(known - bound):
+            if uid not in self._orphans_since:
+                self._orphans_since[uid] = now
+                logger.warning("pod is not in the api", node=self._settings.node_name, pod=uid)
+            if now - self._orphans_since[uid] >= self._settings.orphan_quarantine_s and await self._is_gone(uid):
+                self._orphans_since.pop(uid, None)
+                self._worker(uid).forget()
+        for uid in [uid for uid in self._orphans_since if uid not in known]:
+            del self._orphans_since[uid]
+
+    async def _is_gone(self, uid: str) -> bool:
+        """Ask the API itself before anything is ended; False when it cannot be asked."""
+        pod = self._pod_of(uid)
+        if pod is None:
+            return True
+        try:
+            live = await self._transport.get(PODS, Key(str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"])))
+        except NotFound:
+            return True
+        except ApiError:
+            return False
+        return uid_of(live) != uid
+
+    def _pod_of(self, uid: str) -> Obj | None:
+        worker = self._workers.get(uid)
+        if worker is not None and worker.pod is not None:
+            return worker.pod
+        return checkpoint.read_pod(self._settings.root_dir, uid)
+
+    def _remembered_addresses(self) -> dict[str, str]:
+        found = {uid: checkpoint.read_address(self._settings.root_dir, uid) for uid in sorted(self._claimed)}
+        return {uid: address for uid, address in found.items() if address}
+
+    # Parts
+
+    def _node_facts(self) -> NodeFacts:
+        info = self._info
+        return NodeFacts(
+            host_ip=self._host_ip,
+            cpu_millicores=info.cpu_count * 1000 - self._settings.reserved_cpu_millicores if info else 0,
+            memory_bytes=info.memory_bytes - self._settings.reserved_memory_bytes if info else 0,
+        )
+
+    def _node_state(self) -> NodeState:
+        disk = os.statvfs(self._settings.root_dir)
+        return NodeState(
+            info=self._info,
+            address=self._host_ip,
+            pressure=read_pressure(self._settings.root_dir),
+            disk_bytes=disk.f_blocks * disk.f_frsize,
+            machine_id=self._machine_id,
+            boot_id=self._boot_id,
+        )
+
+    def _make_prober(self, changed: Callable[[], None]) -> Prober:
+        return Prober(
+            runner=self._runner,
+            clock=self._clock,
+            supervisor=self._supervisor,
+            recorder=self._recorder,
+            changed=changed,
+        )
+
+    def _make_tools(self, streams: ContainerStreams, images: ImageStore) -> PodTools:
+        settings = self._settings
+        starter = PodStarter(
+            settings=settings,
+            cache=self._cache,
+            engine=self._engine,
+            images=Images(images, self._clock, self._recorder),
+            sandboxes=self._sandboxes,
+            network=self._network,
+            sources=self._sources,
+            volumes=self._volumes,
+            runner=self._runner,
+            clock=self._clock,
+            recorder=self._recorder,
+            claimed=self._claimed,
+            addresses=self._addresses,
+            facts=self._node_facts,
+            slots=asyncio.Semaphore(max(1, settings.starts_per_core * (os.cpu_count() or 1))),
+        )
+        return PodTools(
+            settings=settings,
+            transport=self._transport,
+            engine=self._engine,
+            streams=streams,
+            view=self._view,
+            starter=starter,
+            runner=self._runner,
+            sandboxes=self._sandboxes,
+            network=self._network,
+            volumes=self._volumes,
+            writer=self._writer,
+            clock=self._clock,
+            recorder=self._recorder,
+            claimed=self._claimed,
+            addresses=self._addresses,
+            facts=self._node_facts,
+        )
+
+
+def _task_name(uid: str) -> str:
+    return f"pod {uid}"
+
+
+def _nothing() -> None:
+    """Nothing to undo yet."""
