@@ -41,7 +41,7 @@ def test_no_free_range_is_an_error() -> None:
         choose_cidr("10.244.0.0/16", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"])
 
 
-@given(RANGES, st.lists(RANGES, max_size=5))
+@given(RANGES, st.lists(RANGES, max_size=3))  # four could fill 10.0.0.0/8, and then there is none
 def test_the_chosen_range_overlaps_nothing_and_has_the_wanted_size(wanted: str, taken: list[str]) -> None:
     chosen = IPv4Network(choose_cidr(wanted, taken))
     assert chosen.prefixlen == IPv4Network(wanted).prefixlen
