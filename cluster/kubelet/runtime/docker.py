@@ -127,8 +127,13 @@ class DockerEngine:
 
     async def events(self) -> AsyncIterator[EngineEvent]:
         filters = {"type": ["container"], "event": list(_ACTIONS), "label": [f"{MANAGED}={self._cluster_id}"]}
+        # from the engine's own present, so that nothing is missed while the stream is being opened
+        present = instant_of((await self._api.call("GET", "/info"))["SystemTime"])
+        query = {"filters": orjson.dumps(filters).decode()}
+        if present is not None:
+            query["since"] = f"{present.timestamp():.6f}"
         pending = b""
-        async with self._api.stream("GET", "/events", query={"filters": orjson.dumps(filters).decode()}) as response:
+        async with self._api.stream("GET", "/events", query=query) as response:
             while chunk := await response.read():
                 *lines, pending = (pending + chunk).split(b"\n")
                 if len(pending) > EVENT_MAX_BYTES:
@@ -137,6 +142,12 @@ class DockerEngine:
                     if line.strip():
                         yield event_of(orjson.loads(line))
         raise EngineUnavailable("the container engine ended its events")
+
+    async def network_ranges(self) -> Sequence[str]:
+        """The address ranges of all Docker networks on this host, for `network.addresses.choose_cidr`."""
+        networks = await self._api.call("GET", "/networks")
+        configs = [config for one in networks for config in (one.get("IPAM") or {}).get("Config") or ()]
+        return sorted({config["Subnet"] for config in configs if "." in config.get("Subnet", "")})
 
     async def _of_that_name(self, name: str, labels: Mapping[str, str]) -> Container | None:
         """The container of that name if it is the one we would have made."""
