@@ -31,7 +31,10 @@ def _program(name: str) -> Callable[[], bool]:
 PARTS: dict[str, Callable[[], bool]] = {
     "docker": _docker_answers,
     "root": lambda: os.geteuid() == 0,
-    **{name: _program(name) for name in ("kubectl", "nft", "git", "ip", "curl", "gcc", "nginx", "wrk", "dig", "etcd")},
+    **{
+        name: _program(name)
+        for name in ("kubectl", "nft", "git", "ip", "curl", "gcc", "nginx", "wrk", "dig", "etcd", "busybox")
+    },
 }
 
 
