@@ -13,6 +13,7 @@ from loguru import logger
 
 from cluster.apiserver.admission.api import Admission
 from cluster.apiserver.admission.plugins import plugins
+from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
@@ -56,6 +57,7 @@ class ApiServerSettings:
     pools: ServicePools = field(default_factory=ServicePools)
     port_in_use: Callable[[int], bool] = field(default=lambda port: False)
     root_ca_pem: str = ""
+    pod_security: PodSecurity = field(default_factory=PodSecurity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class ApiServer:
                 Check("poststarthook/bootstrap", lambda: self._bootstrapped),
             ),
         )
-        self._authorizer = Authorizer(self.state, Rbac(self.state))
+        rbac = Rbac(self.state)
+        self._authorizer = Authorizer(self.state, rbac)
         tokens = ServiceAccountTokens(
             key=settings.service_account_key,
             issuer=settings.issuer,
@@ -106,7 +109,15 @@ class ApiServer:
             state=self.state,
             clock=clock,
             entropy=entropy,
-            admission=Admission(plugins(self.state)),
+            admission=Admission(
+                plugins(
+                    state=self.state,
+                    entropy=entropy,
+                    authorizer=self._authorizer,
+                    rbac=rbac,
+                    pod_security=settings.pod_security,
+                )
+            ),
             allocations=Together((self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem))),
         )
         self._backend = Backend(
