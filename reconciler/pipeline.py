@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cluster.base.clock import Clock
@@ -22,7 +22,7 @@ from reconciler.model import Action, Counts, Done, Manifest, Manifests, Owned, P
 from reconciler.plan.authority import Authority
 from reconciler.plan.decide import Drift, plan
 from reconciler.plan.diff import Live, live_of
-from reconciler.plan.guard import Evidence
+from reconciler.plan.guard import Evidence, precious_because
 from reconciler.plan.normalise import Normalised, normalise
 
 CacheOf = Callable[[Resource], Cache]
@@ -122,6 +122,21 @@ class Pipeline:
                 mine = Live(each.owned.uid, each.owned.projection, managed=True)
                 self._written[each.action.ref] = (int(each.version), mine)
         return done
+
+    async def prune_all(self, inventory: Inventory, transport: Transport) -> Sequence[Done]:
+        """Delete what the inventory owns, except what may hold data or contains other things: that is only let go."""
+        nothing = Normalised((), ())
+        live = await self._live(nothing, inventory.entries)
+        evidence = Evidence(approved=True)
+        decided = plan(nothing, live, inventory.entries, claims={}, evidence=evidence)
+        actions = [
+            replace(action, uid="", reason=f"left in place: {why}")
+            if (why := precious_because(action.ref, Evidence()))
+            else action
+            for action in decided.actions
+        ]
+        applier = Applier(transport, self._discovery, inventory, self._clock)
+        return await applier.apply(actions, superseded=lambda: False)
 
     def resource_of(self, manifest: Manifest) -> Resource | None:
         return self._discovery.find(manifest.gvk)

@@ -1,0 +1,301 @@
+"""The daemon with real git repositories: a commit deploys, a revert rolls back, drift is undone, bad news deletes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.base.clock import SystemClock
+from cluster.base.entropy import SeededEntropy
+from cluster.base.tasks import Supervisor
+from cluster.machinery.errors import Forbidden
+from cluster.machinery.objects import Key, Obj
+from cluster.resources.builtin import CONFIG_MAPS
+from reconciler.config import SYSTEM_NAMESPACE, Bootstrap, Settings
+from reconciler.crds.application import APPLICATIONS
+from reconciler.crds.repository import REPOSITORIES
+from reconciler.crds.run import RUNS
+from reconciler.daemon.daemon import Daemon
+from tests.real.gitops.repository import Repository
+from tests.unit.reconciler.fake_api import FakeApi
+
+pytestmark = pytest.mark.needs("git")
+
+DEADLINE_S = 10.0
+
+
+def config_map(name: str, value: str = "1", **meta: str) -> str:
+    extra = "".join(f"  {field}: {text}\n" for field, text in meta.items())
+    return f'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n{extra}data:\n  value: "{value}"\n'
+
+
+class Quiet:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def event(self, obj: Obj, type_: str, reason: str, message: str) -> None:
+        self.said.append((reason, message))
+
+
+class World:
+    """A repository, an API and a daemon between them."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.api = FakeApi()
+        self.repository = Repository(tmp_path / "srv" / "repo")
+        self.events = Quiet()
+        self.clock = SystemClock()
+        self.supervisor = Supervisor(self.clock)
+        self.settings = Settings(
+            state_dir=tmp_path / "state",
+            source_roots=(tmp_path / "srv",),
+            bootstrap=Bootstrap(path=str(self.repository.path)),
+        )
+
+    def start(self) -> Daemon:
+        daemon = Daemon(
+            transport=self.api.as_user("operator"),
+            impersonate=self.api.as_user,
+            cache_of=self.api.cache_of,
+            clock=self.clock,
+            entropy=SeededEntropy(1),
+            recorder=self.events,
+            supervisor=self.supervisor,
+            settings=self.settings,
+        )
+        daemon.start()
+        return daemon
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline, self.explain()
+            await asyncio.sleep(0.01)
+
+    def explain(self) -> str:
+        return "\n".join(str(self.status(name)) for name in ("bootstrap",)) + f"\n{[r['spec'] for r in self.runs()]}"
+
+    def value(self, name: str) -> str | None:
+        found = self.api.find("ConfigMap", name)
+        return found["data"]["value"] if found else None
+
+    def status(self, name: str = "bootstrap", namespace: str = SYSTEM_NAMESPACE) -> dict[str, Any]:
+        found = self.api.get(APPLICATIONS, Key(namespace, name))
+        return dict((found or {}).get("status") or {})
+
+    def runs(self) -> list[Obj]:
+        return list(self.api.list(RUNS))
+
+    def synced(self, commit: str) -> bool:
+        return self.status().get("revision") == commit and self.status().get("sync") == "Synced"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    await made.supervisor.stop()
+
+
+async def test_a_commit_deploys_and_its_author_is_on_record(world: World) -> None:
+    world.repository.commit("Add a", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.value("a") == "1")
+    commit = world.repository.commit("Change a", {"a.yaml": config_map("a", "2")})
+    await world.until(lambda: world.value("a") == "2" and world.synced(commit))
+    await world.until(lambda: len(world.runs()) == 2)
+    newest = max(world.runs(), key=lambda run: run["spec"]["revision"] == commit)["spec"]
+    assert (newest["author"], newest["subject"], newest["outcome"]) == (
+        "Ada <ada@example.com>",
+        "Change a",
+        "Succeeded",
+    )
+    assert newest["actions"] == [
+        {"action": "Update", "object": "ConfigMap default/a", "reason": "changed in the source", "origin": "a.yaml:1"}
+    ]
+
+
+async def test_a_revert_rolls_back_and_may_delete_what_the_commit_brought(world: World) -> None:
+    world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.value("a") == "1")
+    many = {f"b{n}.yaml": config_map(f"b{n}") for n in range(20)}
+    second = world.repository.commit("two", {"a.yaml": config_map("a", "2"), **many})
+    await world.until(lambda: world.synced(second) and world.value("b19"))
+    await world.until(lambda: len(world.runs()) == 2)
+    world.repository.git("revert", "--no-edit", "HEAD")
+    reverted = world.repository.git("rev-parse", "HEAD")
+    await world.until(lambda: world.synced(reverted))
+    assert (world.value("a"), world.value("b0"), world.value("b19")) == ("1", None, None)
+
+
+async def test_a_mass_deletion_is_held_until_someone_approves_it(world: World) -> None:
+    files = {f"b{n}.yaml": config_map(f"b{n}") for n in range(20)}
+    first = world.repository.commit("one", {"a.yaml": config_map("a"), **files})
+    world.start()
+    await world.until(lambda: world.synced(first))
+    for name in files:
+        (world.repository.path / name).unlink()
+    second = world.repository.commit("drop them")
+    await world.until(lambda: world.status().get("lastAttempted") == second and world.status()["sync"] == "OutOfSync")
+    assert world.value("b0") == "1"
+    assert "20 of 21 objects would be deleted" in str(world.status()["conditions"])
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    approved = {**application["metadata"], "annotations": {"gitops.reconciler.io/approve-prune": second[:12]}}
+    world.api.put(APPLICATIONS, {**application, "metadata": approved})
+    await world.until(lambda: world.value("b0") is None and world.synced(second))
+
+
+async def test_a_rewritten_history_deletes_nothing(world: World) -> None:
+    base = world.repository.commit("base", {"a.yaml": config_map("a", "0")})
+    first = world.repository.commit("one", {"a.yaml": config_map("a"), "b.yaml": config_map("b")})
+    world.start()
+    await world.until(lambda: world.synced(first))
+    world.repository.git("reset", "-q", "--hard", base)
+    other = world.repository.commit("other", {"a.yaml": config_map("a", "3")})
+    await world.until(lambda: world.value("a") == "3" and world.status().get("lastAttempted") == other)
+    await world.until(lambda: "history was rewritten" in str(world.status()["conditions"]))
+    assert world.value("b") == "1"
+
+
+async def test_a_change_behind_gits_back_is_undone(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    live = world.api.find("ConfigMap", "a")
+    assert live is not None
+    world.api.put(CONFIG_MAPS, {**live, "data": {"value": "hacked", "extra": "stays"}})
+    await world.until(lambda: world.value("a") == "1")
+    world.api.drop(CONFIG_MAPS, Key("default", "a"))
+    await world.until(lambda: world.value("a") == "1")
+    await world.until(lambda: [r["spec"]["trigger"] for r in world.runs()].count("Drift") == 2)
+
+
+async def test_a_bad_file_stops_nothing_else_and_is_named_with_its_line(world: World) -> None:
+    bad = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: [\n"
+    first = world.repository.commit("one", {"a.yaml": config_map("a"), "b.yaml": config_map("b")})
+    world.start()
+    await world.until(lambda: world.synced(first))
+    (world.repository.path / "b.yaml").unlink()
+    world.repository.commit("two", {"a.yaml": config_map("a", "2"), "bad.yaml": bad, "c.yaml": "kind: ConfigMap\n"})
+    await world.until(lambda: world.value("a") == "2" and len(world.runs()) == 2)
+    failed = next(run["spec"] for run in world.runs() if run["spec"]["subject"] == "two")
+    assert failed["outcome"] == "Partial"
+    assert any(error.startswith("bad.yaml:") for error in failed["errors"])
+    assert "c.yaml:1: apiVersion is missing or not text" in failed["errors"]
+    assert world.value("b") == "1"
+    assert world.status()["health"] == "Healthy"
+
+
+async def test_an_unchanged_repository_causes_no_request_at_all(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit) and len(world.runs()) == 1)
+    await world.until(lambda: world.status()["lastRun"])
+    before = len(world.api.requests)
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    repository = world.api.get(REPOSITORIES, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert repository is not None
+    # A commit that does not touch the manifests writes the statuses and its run, and no object.
+    other = world.repository.commit("readme", {"README.md": "hello\n"})
+    await world.until(lambda: world.synced(other))
+    touched = [request for request in world.api.requests[before:] if "ConfigMap" in request[2]]
+    assert touched == []
+
+
+async def test_a_daemon_that_restarts_writes_nothing(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    daemon = world.start()
+    await world.until(lambda: world.synced(commit) and world.status().get("lastRun"))
+    await daemon.stop()
+    before = len(world.api.requests)
+    world.start()
+    await world.until(lambda: len(world.api.requests) > before + 8)
+    touched = [request for request in world.api.requests[before:] if "ConfigMap" in request[2]]
+    assert touched == []
+
+
+async def test_an_application_without_a_service_account_stays_in_its_namespace(world: World) -> None:
+    child = (
+        "apiVersion: gitops.reconciler.io/v1\nkind: Application\nmetadata: {name: child, namespace: reconciler-system}\n"
+        "spec: {repositoryRef: {name: bootstrap}, path: child, targetNamespace: team, createNamespace: true}\n"
+    )
+    files = {"root/child.yaml": child, "child/in.yaml": config_map("in")}
+    files["child/out.yaml"] = config_map("out", namespace="kube-system")
+    world.settings = Settings(
+        state_dir=world.settings.state_dir,
+        source_roots=world.settings.source_roots,
+        bootstrap=Bootstrap(path=str(world.repository.path), directory="root"),
+    )
+    world.repository.commit("one", files)
+    world.start()
+    await world.until(lambda: world.api.find("ConfigMap", "in", "team"))
+    await world.until(lambda: world.status("child").get("sync") == "OutOfSync")
+    assert world.api.find("ConfigMap", "out", "kube-system") is None
+    assert "may write only to 'team'" in str(world.status("child")["conditions"])
+
+
+async def test_a_service_account_is_impersonated_and_its_refusals_are_reported(world: World) -> None:
+    child = (
+        "apiVersion: gitops.reconciler.io/v1\nkind: Application\nmetadata: {name: child, namespace: reconciler-system}\n"
+        "spec: {repositoryRef: {name: bootstrap}, path: child, targetNamespace: team, serviceAccountName: deployer}\n"
+    )
+    world.api.refuse = lambda user, verb, resource, obj: (
+        Forbidden("deployer may not write here")
+        if user.startswith("system:serviceaccount:") and resource.kind == "ConfigMap"
+        else None
+    )
+    world.settings = Settings(
+        state_dir=world.settings.state_dir,
+        source_roots=world.settings.source_roots,
+        bootstrap=Bootstrap(path=str(world.repository.path), directory="root"),
+    )
+    world.repository.commit("one", {"root/child.yaml": child, "child/a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: "deployer may not write here" in str(world.status("child").get("conditions")))
+    users = {user for user, _, what in world.api.requests if what.startswith("ConfigMap")}
+    assert users == {"system:serviceaccount:reconciler-system:deployer"}
+
+
+async def test_an_application_that_is_deleted_takes_its_objects_with_it(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    transport = world.api.as_user("someone")
+    await transport.delete(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    await world.until(lambda: world.value("a") is None)
+    await world.until(lambda: world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap")) is None)
+
+
+async def test_a_kind_and_its_objects_in_one_commit(world: World) -> None:
+    crd = (
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\n"
+        "spec: {group: example.com, scope: Namespaced, names: {kind: Thing, plural: things}, versions: [{name: v1}]}\n"
+    )
+    thing = "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: one}\nspec: {size: 1}\n"
+    commit = world.repository.commit("one", {"thing.yaml": thing, "zcrd.yaml": crd})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    assert world.api.find("Thing", "one")
+
+
+async def test_a_folder_deploys_without_git(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "srv" / "plain"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text(config_map("a"))
+    world.settings = Settings(
+        state_dir=world.settings.state_dir,
+        source_roots=world.settings.source_roots,
+        bootstrap=Bootstrap(folder=str(folder)),
+    )
+    world.start()
+    await world.until(lambda: world.value("a") == "1")
+    (folder / "a.yaml").write_text(config_map("a", "2"))
+    await world.until(lambda: world.value("a") == "2")
+    assert world.status()["revision"].startswith("sha256:")
