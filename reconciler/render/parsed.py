@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from cluster.machinery.yaml import YamlError, load_documents
 
 from cluster.machinery.objects import Obj
+from cluster.machinery.yaml import YamlError, load_documents
 from reconciler.model import digest_of
 
 FORMAT = 1
