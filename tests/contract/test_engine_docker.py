@@ -13,7 +13,7 @@ from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import ContainerSpec
 from cluster.kubelet.runtime.docker import DockerEngine
 from cluster.kubelet.runtime.docker_api import DockerApi
-from cluster.kubelet.runtime.docker_images import DockerImages
+from cluster.kubelet.runtime.docker_images import DockerImages, NoCredentials
 from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox_image import CHANGES, sandbox_image
 from tests.contract.engine_suite import EngineSuite, emptied, running, spec
@@ -48,7 +48,7 @@ def streams(api: DockerApi) -> DockerStreams:
 
 @pytest.fixture
 def images(api: DockerApi) -> DockerImages:
-    return DockerImages(api)
+    return DockerImages(api, credentials=NoCredentials())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import orjson
@@ -15,9 +15,25 @@ from cluster.kubelet.runtime.docker_api import DockerApi, DockerRefused
 PROGRESS_LINE_MAX_BYTES = 1 << 20
 
 
+class Credentials(Protocol):
+    """Implementations: `docker_host.HostCredentials`, `NoCredentials`."""
+
+    async def for_image(self, image: str) -> Sequence[RegistryAuth]:
+        """What this host knows for the image's registry."""
+        ...
+
+
+class NoCredentials:
+    async def for_image(self, image: str) -> Sequence[RegistryAuth]:
+        return ()
+
+
 class DockerImages:
-    def __init__(self, api: DockerApi) -> None:
+    """`credentials` are tried after those a pull is given, before none."""
+
+    def __init__(self, api: DockerApi, *, credentials: Credentials) -> None:
         self._api = api
+        self._credentials = credentials
 
     async def find(self, image: str) -> Image | None:
         try:
@@ -30,7 +46,8 @@ class DockerImages:
 
     async def pull(self, image: str, auth: Sequence[RegistryAuth]) -> Image:
         failure = EngineError("ErrImagePull", f"cannot pull {image}")
-        attempts: list[Mapping[str, str]] = [{"X-Registry-Auth": registry_auth_header(one)} for one in auth]
+        known = [*auth, *await self._credentials.for_image(image)]
+        attempts: list[Mapping[str, str]] = [{"X-Registry-Auth": registry_auth_header(one)} for one in known]
         for headers in [*attempts, {}]:
             try:
                 await self._pull(image, headers)

@@ -18,7 +18,7 @@ from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import ContainerSpec, Sandbox
 from cluster.kubelet.runtime.docker import DockerEngine
 from cluster.kubelet.runtime.docker_api import DockerApi
-from cluster.kubelet.runtime.docker_images import DockerImages
+from cluster.kubelet.runtime.docker_images import DockerImages, NoCredentials
 from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 
@@ -86,7 +86,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     client = HttpClient(UnixConnector("/var/run/docker.sock"))
     api = DockerApi(client)
     engine = DockerEngine(api, cluster_id=cluster_id, set_hostname=namespaces.set_hostname)
-    images = DockerImages(api)
+    images = DockerImages(api, credentials=NoCredentials())
     image = f"reconciler.local/{cluster_id}/busybox:1"
     await images.import_tar(image, busybox_tar(), changes=('CMD ["sh"]', "ENV FROM_IMAGE=yes", "WORKDIR /bin"))
     host = Host(cluster_id, tmp_path, engine, images, DockerStreams(api), image)
