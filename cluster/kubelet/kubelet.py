@@ -23,7 +23,7 @@ from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.images import Images
 from cluster.kubelet.node import NodeReporter, NodeState, default_address, host_identity
 from cluster.kubelet.pod_starter import NodeFacts, PodStarter
-from cluster.kubelet.podspec import spec_of
+from cluster.kubelet.podspec import is_host_network, spec_of
 from cluster.kubelet.pressure import read_pressure
 from cluster.kubelet.probe_runners import ProbeRunner
 from cluster.kubelet.prober import Prober
@@ -139,10 +139,13 @@ class Kubelet:
         await self._network.setup()
         self._claimed.clear()
         self._claimed.update({sandbox.pod_uid: sandbox for sandbox in await self._sandboxes.adopt()})
-        self._addresses.update(self._remembered_addresses())
-        await self._network.adopt({uid: ip for uid, ip in self._addresses.items() if ip != self._host_ip})
+        remembered = self._remembered_addresses()
+        self._addresses.update(remembered)
+        await self._network.adopt(remembered)
         for uid in sorted(self._claimed):
             pod = checkpoint.read_pod(self._settings.root_dir, uid)
+            if pod is not None and is_host_network(pod):
+                self._addresses[uid] = self._host_ip
             if pod is not None and uid not in self._workers:
                 # Known from the last run: probed and restarted even while the API is away.
                 self._worker(uid).update(pod)
@@ -212,6 +215,7 @@ class Kubelet:
         """Every pod is looked at again; workers of pods that ended are let go."""
         for uid in [uid for uid, worker in self._workers.items() if worker.finished]:
             del self._workers[uid]
+            await self._supervisor.cancel(_task_name(uid))
         try:
             self._info = await self._engine.info()
         except EngineError as error:

@@ -106,7 +106,7 @@ class PodStarter:
                 address = self._facts().host_ip
             else:
                 address = (await self._network.attach(uid, pid=sandbox.pid)).ip
-        checkpoint.write_address(self._settings.root_dir, uid, address)
+                checkpoint.write_address(self._settings.root_dir, uid, address)
         self._addresses[uid] = address
         self._claimed[uid] = sandbox
 

@@ -216,7 +216,7 @@ class PodWorker:
                 elif not plan.terminal:
                     await self._keep_volumes_fresh(pod)
                 return
-            await self._act(pod, observed, pending)
+            await self._act(pod, pending)
         self.wake()
 
     def _plan(self, pod: Obj, observed: PodObservation, verdicts: Verdicts) -> PodPlan:
@@ -239,11 +239,11 @@ class PodWorker:
         self._again_at = ends if self._again_at is None else min(self._again_at, ends)
         return None
 
-    async def _act(self, pod: Obj, observed: PodObservation, actions: tuple[Action, ...]) -> None:
+    async def _act(self, pod: Obj, actions: tuple[Action, ...]) -> None:
         kills = [action for action in actions if isinstance(action, KillContainer)]
         if kills:
             # Together, as each may take its whole grace; gather keeps their order.
-            await asyncio.gather(*(self._kill(pod, observed, kill) for kill in kills))
+            await asyncio.gather(*(self._kill(pod, kill) for kill in kills))
         for action in actions:
             match action:
                 case StartSandbox():
@@ -293,8 +293,8 @@ class PodWorker:
             latest = observed.latest(action.name)
             if latest is not None and latest.running:
                 kill = KillContainer(latest.id, action.name, grace_s_of(pod), "FailedPostStartHook")
-                await self._kill(pod, observed, kill)
-            self._messages[latest.id if latest else ""] = str(error)
+                await self._kill(pod, kill)
+                self._messages[latest.id] = str(error)
         except EngineUnavailable:
             raise
         except EngineError as error:
@@ -309,7 +309,7 @@ class PodWorker:
         self._failures[name] = StartFailure(Waiting(reason, message), retry_at)
         logger.warning("container not started", pod=self._name, container=name, reason=reason)
 
-    async def _kill(self, pod: Obj | None, observed: PodObservation, kill: KillContainer) -> None:
+    async def _kill(self, pod: Obj | None, kill: KillContainer) -> None:
         """preStop within the grace, then the stop signal with what is left of it (at least two seconds, as upstream)."""
         tools = self._tools
         grace_s = float(kill.grace_s)
@@ -340,7 +340,7 @@ class PodWorker:
         for action in orphan_actions(observed):
             match action:
                 case KillContainer():
-                    await self._kill(self._pod, observed, action)
+                    await self._kill(self._pod, action)
                 case RemoveContainer():
                     await self._tools.engine.remove(action.id)
                 case TearDown():
