@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
+from cluster.base.workqueue import WorkQueue
 from cluster.client.cache import Cache
 from cluster.client.controller import Controller
 from cluster.client.events import EventRecorder
@@ -15,19 +17,45 @@ from cluster.client.transport import Transport
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
+from cluster.controllers.garbage_collector import GarbageCollector
+from cluster.controllers.namespace import NamespaceController
+from cluster.controllers.node_lifecycle import NodeLifecycleController
+from cluster.controllers.pod_gc import PodGcController
 from cluster.controllers.replicaset import ReplicaSetController
+from cluster.controllers.root_ca import RootCaController
+from cluster.controllers.service_account import ServiceAccountController
+from cluster.machinery.resource import Resource
 
 PLAIN: Sequence[type[Controller]] = (
     DeploymentController,
     ReplicaSetController,
     EndpointSliceController,
     EndpointsController,
+    ServiceAccountController,
+    NodeLifecycleController,
+    PodGcController,
 )
 """Controllers that need nothing beyond what every controller gets."""
 
 
+class Loop(Protocol):
+    """What running needs of a controller."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def queue(self) -> WorkQueue[Any]: ...
+
+    def run(self) -> Awaitable[None]: ...
+
+
 class Controllers:
-    """All controllers over one cache.  `transport_of` gives the transport that acts as a user name."""
+    """All controllers over one cache.
+
+    `transport_of` gives the transport that acts as a user name; `served` every resource there is now, custom ones
+    included; `ca_pem` is the authority by which pods know the API server.
+    """
 
     def __init__(
         self,
@@ -36,27 +64,41 @@ class Controllers:
         cache: Cache,
         clock: Clock,
         entropy: Entropy,
+        served: Callable[[], Sequence[Resource]],
+        ca_pem: str,
     ) -> None:
         self._clock = clock
-        self._recorders: list[tuple[str, EventRecorder]] = []
-        built: list[Controller] = []
-        for kind in PLAIN:
+        self._recorders: list[EventRecorder] = []
+        loops: list[Loop] = []
+
+        def parts(kind: type[Controller] | type[GarbageCollector]) -> dict[str, Any]:
             transport = transport_of(kind.identity())
             recorder = EventRecorder(transport, clock, entropy, component=kind.account)
-            self._recorders.append((f"events-{kind.name}", recorder))
-            built.append(kind(transport=transport, cache=cache, clock=clock, entropy=entropy, recorder=recorder))
-        self.controllers: tuple[Controller, ...] = tuple(built)
+            self._recorders.append(recorder)
+            return {
+                "transport": transport,
+                "cache": cache,
+                "clock": clock,
+                "entropy": entropy,
+                "recorder": recorder,
+            }
+
+        loops += [kind(**parts(kind)) for kind in PLAIN]
+        loops.append(RootCaController(**parts(RootCaController), ca_pem=ca_pem))
+        loops.append(NamespaceController(**parts(NamespaceController), served=served))
+        loops.append(GarbageCollector(**parts(GarbageCollector), served=served))
+        self.loops: tuple[Loop, ...] = tuple(loops)
 
     @property
     def is_idle(self) -> bool:
         """No controller has a key to look at now."""
-        return all(controller.queue.is_idle for controller in self.controllers)
+        return all(loop.queue.is_idle for loop in self.loops)
 
     async def run(self) -> None:
         """Run every controller until cancelled; each restarts alone if it fails."""
         async with Supervisor(self._clock) as supervisor:
-            for name, recorder in self._recorders:
-                supervisor.start(name, recorder.run)
-            for controller in self.controllers:
-                supervisor.start(f"controller-{controller.name}", controller.run)
+            for number, recorder in enumerate(self._recorders):
+                supervisor.start(f"events-{number}", recorder.run)
+            for loop in self.loops:
+                supervisor.start(f"controller-{loop.name}", loop.run)
             await asyncio.Event().wait()

@@ -14,7 +14,7 @@ from cluster.client.transport import Patch, PatchType, Transport
 from cluster.controllers.run import Controllers
 from cluster.machinery.objects import Key, Obj, name_of
 from cluster.machinery.resource import Resource
-from cluster.resources.builtin import NODES, PODS
+from cluster.resources.builtin import BUILTIN, NODES, PODS
 from cluster.scheduler.scheduler import Scheduler
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
@@ -91,7 +91,14 @@ async def cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
             return server.transport(Identity(user, ("system:masters", "system:authenticated")))
 
         entropy = SeededEntropy(7)
-        controllers = Controllers(transport_of=transport_of, cache=server.cache(), clock=clock, entropy=entropy)
+        controllers = Controllers(
+            transport_of=transport_of,
+            cache=server.cache(),
+            clock=clock,
+            entropy=entropy,
+            served=lambda: BUILTIN,
+            ca_pem="PEM",
+        )
         tasks = [asyncio.create_task(controllers.run())]
         if scheduler:
             binder = Scheduler(
