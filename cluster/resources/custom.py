@@ -1,0 +1,205 @@
+"""What one version of a CustomResourceDefinition makes served: a descriptor like any built-in kind's.
+
+Upstream: apiextensions-apiserver/pkg/registry/customresource, pkg/apiserver/customresource_handler.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from cluster.machinery.errors import Cause
+from cluster.machinery.objects import Obj, field_of, generation_of, meta_of, with_field
+from cluster.machinery.resource import Resource
+from cluster.machinery.schema import Node, apply_defaults, compile_structural, validate
+from cluster.machinery.timestamps import age_of
+from cluster.resources.catalog import Descriptor, same
+from cluster.resources.field_path import parse_field_path, plain_path
+from cluster.resources.kind import metadata_fields, text_at
+from cluster.resources.printing import DEFAULT_COLUMNS, NAME, Cell, Column
+from cluster.resources.schemas import nodes
+from cluster.resources.strategy import GenericStrategy, ScaleFields, WriteContext
+
+_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+class CustomStrategy(GenericStrategy):
+    """A custom resource's rules: those of its schema."""
+
+    has_generation = True
+    unconditional_update = False
+
+    def __init__(self, node: Node, *, namespaced: bool, has_status: bool, scale: ScaleFields | None) -> None:
+        self.namespaced = namespaced
+        self.has_status = has_status
+        self.scale = scale
+        self._node = node
+
+    def default(self, obj: Obj) -> Obj:
+        return apply_defaults(self._node, obj)
+
+    def prepare_create(self, obj: Obj, context: WriteContext) -> Obj:
+        new = super().prepare_create(obj, context)
+        return {key: value for key, value in new.items() if key != "status"} if self.has_status else new
+
+    def prepare_update(self, new: Obj, old: Obj) -> Obj:
+        prepared = super().prepare_update(new, old)
+        if not self.has_status and prepared.get("status") != old.get("status"):
+            # Without a status endpoint `status` is a field like any other.
+            return with_field(prepared, ("metadata", "generation"), generation_of(old) + 1)
+        return prepared
+
+    def prepare_status(self, new: Obj, old: Obj) -> Obj:
+        prepared = {key: value for key, value in old.items() if key != "status"}
+        if "status" in new:
+            prepared["status"] = new["status"]
+        meta = {key: value for key, value in meta_of(old).items() if key != "managedFields"}
+        if "managedFields" in meta_of(new):
+            meta["managedFields"] = meta_of(new)["managedFields"]
+        return {**apply_defaults(self._node, prepared), "metadata": meta}
+
+    def _validate(self, obj: Obj) -> tuple[Cause, ...]:
+        return validate(self._node, obj)
+
+    def _validate_update(self, new: Obj, old: Obj) -> tuple[Cause, ...]:
+        found = validate(self._node, new)
+        if not found:
+            return ()
+        # Ratcheting: what was wrong in the same way before a schema grew stricter does not stop other changes.
+        known = set(validate(self._node, old))
+        return tuple(cause for cause in found if cause not in known)
+
+    def validate_status(self, new: Obj, old: Obj) -> tuple[Cause, ...]:
+        return (*super().validate_status(new, old), *self._validate_update(new, old))
+
+
+def custom_descriptors(crd: Obj) -> tuple[Descriptor, ...]:
+    """One descriptor per served version of a CRD that passed validation."""
+    spec = crd["spec"]
+    storage = next(version for version in spec["versions"] if version.get("storage"))
+    stored = resource_of(spec, storage)
+    return tuple(_descriptor(spec, version, stored) for version in spec["versions"] if version.get("served"))
+
+
+def resource_of(spec: Obj, version: Obj) -> Resource:
+    names = spec["names"]
+    subresources = version.get("subresources") or {}
+    return Resource(
+        group=spec["group"],
+        version=version["name"],
+        kind=names["kind"],
+        plural=names["plural"],
+        namespaced=spec["scope"] == "Namespaced",
+        singular=names.get("singular", ""),
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        subresources=tuple(name for name in ("status", "scale") if subresources.get(name) is not None),
+    )
+
+
+def _descriptor(spec: Obj, version: Obj, stored: Resource) -> Descriptor:
+    resource = resource_of(spec, version)
+    schema = field_of(version, "schema", "openAPIV3Schema", default={"type": "object"})
+    node = compile_structural(schema, object_meta=nodes()[_OBJECT_META])
+    strategy = CustomStrategy(
+        node, namespaced=resource.namespaced, has_status="status" in resource.subresources, scale=_scale_of(version)
+    )
+    plain = stored.version == resource.version
+    return Descriptor(
+        resource=resource,
+        node=node,
+        strategy=strategy,
+        columns=_columns_of(version),
+        storage=stored,
+        definition=definition_name(resource),
+        selectable={**metadata_fields(resource), **_selectable_of(version)},
+        to_storage=same if plain else _in_version(stored.api_version),
+        from_storage=same if plain and not has_defaults(node) else _read_as(resource.api_version, node),
+        custom=True,
+        schema=schema,
+    )
+
+
+def definition_name(resource: Resource) -> str:
+    """`com.example.stable.v1.CronTab`: the group reversed, as the published schemas are named."""
+    return ".".join((*reversed(resource.group.split(".")), resource.version, resource.kind))
+
+
+def has_defaults(node: Node) -> bool:
+    """Whether reading may add something: then rows are converted, not copied."""
+    parts = [*node.properties.values(), *(part for part in (node.items, node.additional) if part is not None)]
+    # The metadata every object has is shared with the built-in kinds and has none.
+    return node.has_default or any(has_defaults(part) for part in parts if part.name != "v1.ObjectMeta")
+
+
+def _in_version(api_version: str) -> Callable[[Obj], Obj]:
+    return lambda obj: {**obj, "apiVersion": api_version}
+
+
+def _read_as(api_version: str, node: Node) -> Callable[[Obj], Obj]:
+    return lambda obj: apply_defaults(node, {**obj, "apiVersion": api_version})
+
+
+def _scale_of(version: Obj) -> ScaleFields | None:
+    scale = field_of(version, "subresources", "scale")
+    if scale is None:
+        return None
+    selector = scale.get("labelSelectorPath")
+    return ScaleFields(
+        plain_path(scale["specReplicasPath"]),
+        plain_path(scale["statusReplicasPath"]),
+        plain_path(selector) if selector else (),
+    )
+
+
+def _selectable_of(version: Obj) -> dict[str, Callable[[Obj], str]]:
+    paths = [plain_path(field["jsonPath"]) for field in version.get("selectableFields") or ()]
+    return {".".join(path): text_at(*path) for path in paths}
+
+
+def _columns_of(version: Obj) -> Sequence[Column]:
+    stated = version.get("additionalPrinterColumns") or ()
+    if not stated:
+        return DEFAULT_COLUMNS
+    return (NAME, *(_column(column) for column in stated))
+
+
+def _column(column: Obj) -> Column:
+    kind = column["type"]
+    return Column(
+        column["name"],
+        _cell(column["jsonPath"], kind),
+        kind,
+        column.get("format", ""),
+        column.get("description", ""),
+        wide=column.get("priority", 0) > 0,
+    )
+
+
+def _cell(path: str, kind: str) -> Callable[[Obj, datetime], Cell]:
+    find = parse_field_path(path)
+
+    def cell(obj: Obj, now: datetime) -> Cell:
+        found = find(obj)
+        if not found:
+            return None
+        return _shown(found[0], kind, now)
+
+    return cell
+
+
+def _shown(value: Any, kind: str, now: datetime) -> Cell:
+    """A value as a column of `kind` shows it; one of another type is not shown (upstream: cellForJSONValue)."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    match kind:
+        case "integer":
+            return int(value) if is_number else None
+        case "number":
+            return float(value) if is_number else None
+        case "boolean":
+            return value if isinstance(value, bool) else None
+        case "date":
+            return age_of(value, now) if isinstance(value, str) else None
+        case _:
+            return value if isinstance(value, (str, int, float, bool)) else str(value)
