@@ -17,7 +17,7 @@ The guarantees, which `tests/contract/store_suite.py` checks on every engine:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class Record:
     """A key's value as written at `revision`; `created_revision` is when the key last came into being."""
 
     key: str
-    value: bytes
+    value: bytes = field(repr=False)  # may be a secret: never in a log or a traceback
     revision: int
     created_revision: int
 
@@ -65,7 +65,7 @@ class Put:
     """Write a value.  `expect` is the revision the key must have now: 0 absent, None whatever.  `lease` 0: stays."""
 
     key: str
-    value: bytes
+    value: bytes = field(repr=False)
     expect: int | None
     lease: int = 0
 

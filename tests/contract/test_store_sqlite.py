@@ -80,6 +80,23 @@ class TestSqliteStore(StoreSuite):
         assert (again.revision, await put(again, "/b")) == (2, 3)
         await again.close()
 
+    async def test_compaction_leaves_only_what_is_live_in_the_file(
+        self, store: Store, clock: SteppedClock, tmp_path: Path
+    ) -> None:
+        for n in range(300):
+            await put(store, f"/{n % 7}")
+            await delete(store, f"/{n % 5}")
+        await store.close()
+        again = await open_store(tmp_path / "store.db", clock)
+        await put(again, "/0")
+        await delete(again, "/1")
+        await again.compact(again.revision)
+        live = await keys_of(again)
+        await again.close()
+        reader = sqlite3.connect(tmp_path / "store.db")
+        assert [row[0] for row in reader.execute("SELECT key FROM log ORDER BY key")] == live
+        reader.close()
+
     async def test_a_second_open_names_the_holder(self, store: Store, clock: SteppedClock, tmp_path: Path) -> None:
         await put(store, "/a")
         with pytest.raises(StoreFileError, match=r"in use by process \d+"):
