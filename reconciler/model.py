@@ -76,14 +76,13 @@ class Manifest:
     obj: Obj
     origin: Origin
     digest: str
+    ref: Ref = field(init=False, compare=False)
+    gvk: GroupVersionKind = field(init=False, compare=False)
 
-    @property
-    def ref(self) -> Ref:
-        return ref_of(self.obj)
-
-    @property
-    def gvk(self) -> GroupVersionKind:
-        return gvk_of(self.obj)
+    def __post_init__(self) -> None:
+        # Worked out once: every look at an application asks for them several times.
+        object.__setattr__(self, "ref", ref_of(self.obj))
+        object.__setattr__(self, "gvk", gvk_of(self.obj))
 
 
 def digest_of(value: Any) -> str:

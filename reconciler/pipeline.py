@@ -23,7 +23,7 @@ from reconciler.plan.authority import Authority
 from reconciler.plan.decide import Drift, plan
 from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence, precious_because
-from reconciler.plan.normalise import Normalised, normalise
+from reconciler.plan.normalise import Normalised, Scopes, normalise
 
 CacheOf = Callable[[Resource], Cache]
 """The cache that shows a resource; the same one for every resource where one server's whole state is at hand."""
@@ -78,6 +78,7 @@ class Pipeline:
         self._renderer = renderer
         self._clock = clock
         self._seen = _Seen()
+        self._normal: dict[Key, tuple[Manifests, Scopes, str, Normalised]] = {}
         self._written: dict[Ref, tuple[int, Live]] = {}
 
     async def prepare(self, task: Task, inventory: Inventory) -> Prepared:
@@ -85,7 +86,7 @@ class Pipeline:
         manifests = await self._renderer.render(task.source, task.revision, task.path)
         if any(self._discovery.find(manifest.gvk) is None for manifest in manifests.items):
             await self._discovery.refresh()
-        desired = normalise(manifests.items, scopes=self._discovery.scopes(), target_namespace=task.target_namespace)
+        desired = self._normalised(task, manifests)
         live = await self._live(desired, inventory.entries)
         complete = not manifests.problems and not desired.refused
         decided = plan(
@@ -144,12 +145,34 @@ class Pipeline:
     async def objects(self, manifests: Iterable[Manifest]) -> Sequence[tuple[Manifest, Obj | None]]:
         """The live objects beside what declares them."""
         found: list[tuple[Manifest, Obj | None]] = []
+        readers: dict[GroupVersionKind, Callable[[Key], Obj | None]] = {}
         for manifest in manifests:
-            resource = self._discovery.find(manifest.gvk)
-            cache = await self._synced(resource) if resource is not None else None
-            live = cache.get(resource, manifest.ref.key) if cache is not None and resource is not None else None
-            found.append((manifest, live))
+            read = readers.get(manifest.gvk)
+            if read is None:
+                read = readers[manifest.gvk] = await self._reader(manifest.gvk)
+            found.append((manifest, read(manifest.ref.key)))
         return found
+
+    async def _reader(self, gvk: GroupVersionKind) -> Callable[[Key], Obj | None]:
+        resource = self._discovery.find(gvk)
+        if resource is None:
+            return lambda key: None
+        cache = await self._synced(resource)
+        return lambda key: cache.get(resource, key)
+
+    def _normalised(self, task: Task, manifests: Manifests) -> Normalised:
+        """`normalise`, remembered for each application: most looks see the same manifests as the one before."""
+        scopes = self._discovery.scopes()
+        known = self._normal.get(task.application)
+        if known and known[0] is manifests and known[1] is scopes and known[2] == task.target_namespace:
+            return known[3]
+        desired = normalise(manifests.items, scopes=scopes, target_namespace=task.target_namespace)
+        self._normal[task.application] = (manifests, scopes, task.target_namespace, desired)
+        return desired
+
+    def forget(self, application: Key) -> None:
+        """The application is gone."""
+        self._normal.pop(application, None)
 
     async def _live(self, desired: Normalised, owned: Mapping[Ref, Owned]) -> Mapping[Ref, Live]:
         live: dict[Ref, Live] = {}
@@ -173,8 +196,7 @@ class Pipeline:
     def _not_shown_yet(self, manifest: Manifest) -> Live | None:
         """What we wrote last, while the cache does not show it: reading our own writes."""
         written = self._written.get(manifest.ref)
-        resource = self._discovery.find(manifest.gvk)
-        if written is None or resource is None:
+        if written is None or (resource := self._discovery.find(manifest.gvk)) is None:
             return None
         if self._cache_of(resource).revision(resource) < written[0]:
             return written[1]

@@ -33,6 +33,7 @@ class Discovery:
         self._transport = transport
         self._by_gvk: Mapping[GroupVersionKind, Resource] = {}
         self._preferred: Mapping[GroupKind, Resource] = {}
+        self._scopes: Mapping[GroupKind, bool] = {}
 
     async def refresh(self) -> None:
         """Ask the server.  Raises ApiError; the previous snapshot then stays."""
@@ -49,6 +50,7 @@ class Discovery:
             by_gvk.setdefault(resource.gvk, resource)
             preferred.setdefault(resource.group_kind, resource)
         self._by_gvk, self._preferred = by_gvk, preferred
+        self._scopes = {kind: resource.namespaced for kind, resource in preferred.items()}
 
     def find(self, gvk: GroupVersionKind) -> Resource | None:
         """The resource that serves exactly this version of the kind."""
@@ -59,8 +61,8 @@ class Discovery:
         return self._preferred.get(kind)
 
     def scopes(self) -> Mapping[GroupKind, bool]:
-        """Every served kind, with whether it is namespaced."""
-        return {kind: resource.namespaced for kind, resource in self._preferred.items()}
+        """Every served kind, with whether it is namespaced; the same mapping until the next `refresh`."""
+        return self._scopes
 
     async def _document(self, path: str) -> Any:
         answer = await self._transport.raw("GET", path, headers={"accept": _ACCEPT})

@@ -501,15 +501,15 @@ class Applications:
             self._claims.setdefault(ref, key)
 
     def _track(self, key: Key, state: _State, prepared: Prepared) -> None:
+        kinds = {manifest.gvk: manifest for manifest in prepared.manifests}
         resources = [
-            resource
-            for manifest in prepared.manifests
-            if (resource := self._pipeline.resource_of(manifest)) is not None
+            resource for manifest in kinds.values() if (resource := self._pipeline.resource_of(manifest)) is not None
         ]
         refs = {manifest.ref for manifest in prepared.manifests} | set(state.inventory.entries)
-        self._owned.track(key, refs, dict.fromkeys(resources))
+        self._owned.track(key, refs, resources)
 
     def _forget(self, key: Key) -> None:
+        self._pipeline.forget(key)
         if self._states.pop(key, None) is not None:
             self._owned.forget(key)
         for ref in [ref for ref, owner in self._claims.items() if owner == key]:

@@ -45,9 +45,12 @@ class PlainRenderer:
 
     async def render(self, source: Source, revision: Revision, path: str) -> Manifests:
         """All that `path` of the revision declares.  Raises StageError only when the source cannot be read."""
+        if (known := self._rendered.get((revision.tree, path))) is not None:
+            self._rendered.move_to_end((revision.tree, path))
+            return known
         tree = await source.tree(revision, path)
         if (known := self._rendered.get((tree.digest, path))) is not None:
-            self._rendered.move_to_end((tree.digest, path))
+            self._remember(revision.tree, path, known)
             return known
         problems: list[Problem] = [
             Problem("it is a symbolic link or a submodule, which are not followed", Origin(name, 0))
@@ -64,10 +67,16 @@ class PlainRenderer:
             problems.append(Problem(f"more than {OBJECTS_MAX} objects; {len(manifests) - OBJECTS_MAX} are left out"))
             del manifests[OBJECTS_MAX:]
         result = Manifests(tuple(manifests), tuple(problems), tree.digest)
-        self._rendered[tree.digest, path] = result
+        self._remember(tree.digest, path, result)
+        self._remember(revision.tree, path, result)
+        return result
+
+    def _remember(self, tree: str, path: str, result: Manifests) -> None:
+        """By the path's own tree, and by the revision's: the latter is known without asking the source."""
+        self._rendered[tree, path] = result
+        self._rendered.move_to_end((tree, path))
         if len(self._rendered) > RENDERED_MAX:
             self._rendered.popitem(last=False)
-        return result
 
     async def _parsed(self, source: Source, files: Iterable[File], problems: list[Problem]) -> Mapping[str, Parsed]:
         found: dict[str, Parsed] = {}

@@ -1,0 +1,95 @@
+"""`reconciler diff`: what applying a local folder would change, as the server sees it; nothing is written.
+
+Exits 0 without a difference, 1 with one, 2 when something cannot be compared.  Values of Secrets are not shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cluster.client.discovery import Discovery
+from cluster.client.transport import Patch, PatchType, Transport, WriteOptions
+from cluster.machinery.errors import ApiError, NotFound
+from cluster.machinery.objects import Obj
+from cluster.machinery.yaml_dump import dump
+from reconciler.cli.access import configure_access, with_transport
+from reconciler.cli.columns import clean
+from reconciler.model import Manifest
+from reconciler.plan.normalise import normalise, problems_of
+from reconciler.projection import FIELD_MANAGER
+from reconciler.render.parsed import ParsedFiles
+from reconciler.render.plain import PlainRenderer
+from reconciler.source.folder import Folder
+
+DIFFERENT = 1
+FAILED = 2
+_NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="a folder of manifests")
+    parser.add_argument("--target-namespace", default="default", help="for objects that name none (default: default)")
+    configure_access(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    async def act(transport: Transport) -> int:
+        folder = Folder(args.folder.resolve())
+        manifests = await PlainRenderer(ParsedFiles(None)).render(folder, await folder.head(), "")
+        discovery = Discovery(transport)
+        await discovery.refresh()
+        desired = normalise(manifests.items, scopes=discovery.scopes(), target_namespace=args.target_namespace)
+        problems = [str(problem) for problem in (*manifests.problems, *problems_of(desired))]
+        result = 0
+        for manifest in desired.manifests:
+            try:
+                lines = await difference(transport, discovery, manifest)
+            except ApiError as error:
+                problems.append(f"{manifest.origin}: {manifest.ref}: {error.message}")
+                continue
+            if lines:
+                result = DIFFERENT
+                print("\n".join(lines))
+        for problem in problems:
+            print(clean(problem), file=sys.stderr)
+        return FAILED if problems else result
+
+    return with_transport(args, act)
+
+
+async def difference(transport: Transport, discovery: Discovery, manifest: Manifest) -> Sequence[str]:
+    """The lines of a unified diff from what is live to what the server would make of the manifest.  Raises ApiError."""
+    resource = discovery.find(manifest.gvk)
+    if resource is None:
+        raise NotFound(f'no matches for kind "{manifest.gvk.kind}" in version "{manifest.gvk.api_version}"')
+    try:
+        live: Obj | None = await transport.get(resource, manifest.ref.key)
+    except NotFound:
+        live = None
+    options = WriteOptions(field_manager=FIELD_MANAGER, dry_run=True, field_validation="Strict")
+    patch = Patch(PatchType.APPLY, manifest.obj, force=True)
+    planned = await transport.patch(resource, manifest.ref.key, patch, options=options)
+    before = shown(live) if live is not None else []
+    name = str(manifest.ref)
+    return list(difflib.unified_diff(before, shown(planned), f"live {name}", f"{manifest.origin} {name}", lineterm=""))
+
+
+def shown(obj: Obj) -> list[str]:
+    """The object as lines of YAML, without what every write changes, Secret values as fingerprints."""
+    meta = {name: value for name, value in obj["metadata"].items() if name not in _NOISE}
+    rest: dict[str, Any] = {name: value for name, value in obj.items() if name != "status"}
+    if obj.get("kind") == "Secret":
+        for field in ("data", "stringData"):
+            if isinstance(rest.get(field), Mapping):
+                rest[field] = {name: _fingerprint(str(value)) for name, value in rest[field].items()}
+    return [clean(line) for line in dump({**rest, "metadata": meta}).splitlines()]
+
+
+def _fingerprint(value: str) -> str:
+    return f"*** ({hashlib.sha256(value.encode()).hexdigest()[:8]})"
