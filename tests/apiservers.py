@@ -11,7 +11,7 @@ from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.http import Identity
 from cluster.base.clock import Clock
 from cluster.base.entropy import SeededEntropy
-from cluster.client.node_channel import NodeChannel
+from cluster.client.node_channel import NodeChannel, NodeChannels
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.resources.catalog import builtin_catalog
 from cluster.store.api import Store
@@ -30,14 +30,16 @@ class NoNodes:
 
 
 @asynccontextmanager
-async def running(store: Store | None = None, clock: Clock | None = None) -> AsyncIterator[ApiServer]:
+async def running(
+    store: Store | None = None, clock: Clock | None = None, node_channels: NodeChannels | None = None
+) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
     server = ApiServer(
         store=store or MemoryStore(clock),
         catalog=builtin_catalog(),
         clock=clock,
         entropy=SeededEntropy(1),
-        node_channels=NoNodes(),
+        node_channels=node_channels or NoNodes(),
         settings=ApiServerSettings(service_account_key=SERVICE_ACCOUNT_KEY),
     )
     await server.start()

@@ -21,9 +21,11 @@ from cluster.apiserver.backend import Backend
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
+from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
+from cluster.apiserver.openapi import OpenApi
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.rendering import error_reply, reply_of
@@ -57,6 +59,7 @@ class ApiServerSettings:
     pools: ServicePools = field(default_factory=ServicePools)
     port_in_use: Callable[[int], bool] = field(default=lambda port: False)
     root_ca_pem: str = ""
+    platform: str = "linux/amd64"
     pod_security: PodSecurity = field(default_factory=PodSecurity)
 
 
@@ -91,6 +94,8 @@ class ApiServer:
                 Check("poststarthook/bootstrap", lambda: self._bootstrapped),
             ),
         )
+        self._discovery = Discovery(catalog, platform=settings.platform)
+        self._openapi = OpenApi(catalog)
         rbac = Rbac(self.state)
         self._authorizer = Authorizer(self.state, rbac)
         tokens = ServiceAccountTokens(
@@ -167,10 +172,10 @@ class ApiServer:
             return error_reply(InternalError("an internal error occurred; the server's log has it"))
 
     def _non_resource(self, request: ApiRequest) -> Reply:
-        reply = self._health.handle(request)
-        if reply is None:
-            raise path_not_found()
-        return reply
+        for part in (self._discovery, self._openapi, self._health):
+            if (reply := part.handle(request)) is not None:
+                return reply
+        raise path_not_found()
 
     async def execute(self, request: ApiRequest) -> Executed:
         """Route, authorize and handle.  Raises ApiError."""

@@ -16,6 +16,7 @@ from cluster.machinery.errors import BadRequest, RequestEntityTooLarge, Unsuppor
 from cluster.machinery.objects import Obj, gvk_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node, prune, type_errors, unknown_fields
+from cluster.machinery.yaml import YamlError, load_documents
 
 BODY_SIZE_MAX_BYTES = 3 * 1024 * 1024
 ERRORS_LISTED_MAX = 20
@@ -42,15 +43,32 @@ def decoded(body: bytes, media_type: str) -> Any:
     if len(body) > BODY_SIZE_MAX_BYTES:
         raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
     match media_type:
-        case "" | "application/json" | "text/plain" | "*/*" | "application/apply-patch+yaml":
+        case "" | "application/json" | "text/plain" | "*/*":
             try:
                 return orjson.loads(body)
             except orjson.JSONDecodeError as error:
                 raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+        case "application/yaml" | "application/apply-patch+yaml" | "text/yaml" | "application/x-yaml":
+            return _yaml(body)
         case _:
             raise UnsupportedMediaType(
                 "the body of the request was in an unknown format - accepted media types include: application/json"
             )
+
+
+def _yaml(body: bytes) -> Any:
+    if body[:1] == b"{":
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            pass  # a YAML flow mapping may begin so, too
+    try:
+        documents = load_documents(body)
+    except YamlError as error:
+        raise BadRequest(f"error decoding YAML: {error}") from None
+    if len(documents) != 1:
+        raise BadRequest(f"the body holds {len(documents)} YAML documents, not one")
+    return documents[0].obj
 
 
 def typed(obj: Obj, resource: Resource) -> Obj:

@@ -19,6 +19,8 @@ from cluster.apiserver.reviews import REVIEWS, review
 from cluster.apiserver.routes import Route, path_not_found
 from cluster.apiserver.subresources.binding import bind
 from cluster.apiserver.subresources.eviction import evict
+from cluster.apiserver.subresources.exec import attach_to_container, exec_in_container
+from cluster.apiserver.subresources.log import read_log
 from cluster.apiserver.subresources.scale import get_scale, patch_scale, update_scale
 from cluster.apiserver.subresources.status import RULES, RulesOf
 from cluster.apiserver.subresources.token import request_token
@@ -57,6 +59,9 @@ _SUBRESOURCES: Mapping[str, Mapping[str, VerbHandler]] = {
     "binding": {"create": bind},
     "eviction": {"create": evict},
     "token": {"create": request_token},
+    "log": {"get": read_log},
+    "exec": {"get": exec_in_container, "create": exec_in_container},
+    "attach": {"get": attach_to_container, "create": attach_to_container},
 }
 
 

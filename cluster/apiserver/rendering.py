@@ -12,6 +12,9 @@ from cluster.apiserver.http import Reply
 from cluster.apiserver.negotiation import JSON, Form, accepted
 from cluster.apiserver.representation import representation_of
 from cluster.machinery.errors import ApiError
+from cluster.machinery.yaml_dump import dump
+
+YAML = "application/yaml"
 
 
 def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
@@ -33,6 +36,9 @@ def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
             return Reply(
                 stream=watcher, content_type=_streamed(wanted.form), warnings=tuple(dict.fromkeys(call.warnings))
             )
+    if wanted.yaml:
+        document = dump(orjson.loads(body)).encode()
+        return Reply(status, body=document, content_type=YAML, warnings=tuple(dict.fromkeys(call.warnings)))
     return Reply(status, body=body, warnings=tuple(dict.fromkeys(call.warnings)))
 
 
