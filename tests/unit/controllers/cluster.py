@@ -88,7 +88,10 @@ async def cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
     async with running(clock=clock) as server:
 
         def transport_of(user: str) -> Transport:
-            return server.transport(Identity(user, ("system:masters", "system:authenticated")))
+            groups = ["system:authenticated"]
+            if user.startswith("system:serviceaccount:"):
+                groups += ["system:serviceaccounts", "system:serviceaccounts:kube-system"]
+            return server.transport(Identity(user, groups))
 
         entropy = SeededEntropy(7)
         controllers = Controllers(
