@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import uuid
 from collections.abc import AsyncIterator
@@ -87,3 +88,23 @@ class TestDocker(EngineSuite):
         container_id = await running(engine, spec)
         await engine.stop(container_id, grace_s=10)
         assert (await engine.inspect(container_id)).exit_code == 0
+
+    async def test_a_restart_by_others_is_seen_while_events_are_followed(
+        self, engine: DockerEngine, api: DockerApi, spec: ContainerSpec
+    ) -> None:
+        container_id = await running(engine, spec)
+        events = engine.events()
+        listening = asyncio.ensure_future(anext(events))
+        async with asyncio.timeout(30):
+            while not engine._following:  # noqa: ASYNC110  there is no event for "now listening"
+                await asyncio.sleep(0.005)
+            before = await engine.list()
+            assert await engine.list() == before
+            await api.call("POST", f"/containers/{container_id}/restart", query={"t": "0"})
+            event = await listening
+            while event.action != "start":
+                event = await anext(events)
+            (after,) = await engine.list()
+        await events.aclose()  # type: ignore[attr-defined]
+        assert after.pid != before[0].pid
+        assert after.started_at != before[0].started_at

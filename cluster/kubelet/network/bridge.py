@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -169,6 +169,19 @@ class BridgeNetwork:
 
     def _is_port(self, link: Link) -> bool:
         return link.kind == "veth" and link.name.startswith(self._settings.port_prefix)
+
+
+async def ranges_in_use(settings: BridgeSettings) -> Sequence[str]:
+    """What this host routes already, our own bridge's range aside: the `taken` of `addresses.choose_cidr`.
+
+    Raises EngineError.
+    """
+    try:
+        async with open_netlink() as netlink:
+            bridge = await netlink.link(settings.bridge)
+            return await netlink.routed_ranges(except_through=bridge.index if bridge else 0)
+    except (NetlinkFailed, OSError) as error:
+        raise _not_ready(error) from error
 
 
 def _digest(text: str) -> str:

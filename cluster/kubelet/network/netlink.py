@@ -114,13 +114,13 @@ class Netlink:
         with _failures("add default route", ignore=_EEXIST):
             await self._route.route("add", dst="0.0.0.0/0", gateway=gateway_ip)
 
-    async def routed_ranges(self) -> Sequence[str]:
-        """The destinations of all IPv4 routes except the default one."""
+    async def routed_ranges(self, *, except_through: int) -> Sequence[str]:
+        """The destinations of all IPv4 routes but the default one and those through the link `except_through`."""
         with _failures("list routes"):
             found = {
                 f"{one.get_attr('RTA_DST')}/{one['dst_len']}"
                 async for one in await self._route.get_routes(family=_AF_INET)
-                if one.get_attr("RTA_DST")
+                if one.get_attr("RTA_DST") and one.get_attr("RTA_OIF") != except_through
             }
         return sorted(found)
 

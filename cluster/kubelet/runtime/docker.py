@@ -40,6 +40,10 @@ class DockerEngine:
         self._api = api
         self._cluster_id = cluster_id
         self._set_hostname = set_hostname
+        # What was inspected while events were being followed: valid until an event names the container.
+        self._inspected: dict[str, Container] = {}
+        self._following = 0
+        self._changes = 0
 
     async def info(self) -> EngineInfo:
         info = await self._api.call("GET", "/info")
@@ -55,19 +59,30 @@ class DockerEngine:
         )
 
     async def list(self) -> Sequence[Container]:
+        """While `events` is being read, only what changed is inspected: a look at an idle host is one request."""
         filters = orjson.dumps({"label": [f"{MANAGED}={self._cluster_id}"]}).decode()
         summaries = await self._api.call("GET", "/containers/json", query={"all": "1", "filters": filters})
         at_once = asyncio.Semaphore(INSPECTS_AT_ONCE)
 
-        async def inspect(container_id: str) -> Container | None:
+        async def look(summary: Mapping[str, Any]) -> Container | None:
+            known = self._inspected.get(summary["Id"])
+            if known is not None and known.state == summary["State"] and f"/{known.name}" in summary["Names"]:
+                return known
             async with at_once:
+                changes = self._changes
                 try:
-                    return await self.inspect(container_id)
+                    found = await self.inspect(summary["Id"])
                 except NoSuchContainer:
                     return None  # removed since the listing
+                if self._following and changes == self._changes:
+                    self._inspected[found.id] = found
+                return found
 
-        found = await asyncio.gather(*(inspect(str(one["Id"])) for one in summaries))
-        return sorted((one for one in found if one is not None), key=lambda one: one.id)
+        seen = await asyncio.gather(*(look(one) for one in summaries))
+        present = [one for one in seen if one is not None]
+        ids = {one.id for one in present}
+        self._inspected = {key: value for key, value in self._inspected.items() if key in ids}
+        return sorted(present, key=lambda one: one.id)
 
     async def inspect(self, container_id: str) -> Container:
         """One container, by id or name.  Raises NoSuchContainer."""
@@ -87,6 +102,7 @@ class DockerEngine:
         return str(made["Id"])
 
     async def start(self, container_id: str) -> None:
+        self._forget(container_id)
         try:
             await self._do(container_id, "POST", "/start", timeout_s=120.0)
         except DockerRefused as refused:
@@ -134,14 +150,26 @@ class DockerEngine:
             query["since"] = f"{present.timestamp():.6f}"
         pending = b""
         async with self._api.stream("GET", "/events", query=query) as response:
-            while chunk := await response.read():
-                *lines, pending = (pending + chunk).split(b"\n")
-                if len(pending) > EVENT_MAX_BYTES:
-                    raise EngineUnavailable("the container engine sent an event beyond all bounds")
-                for line in lines:
-                    if line.strip():
-                        yield event_of(orjson.loads(line))
+            self._following += 1
+            try:
+                while chunk := await response.read():
+                    *lines, pending = (pending + chunk).split(b"\n")
+                    if len(pending) > EVENT_MAX_BYTES:
+                        raise EngineUnavailable("the container engine sent an event beyond all bounds")
+                    events = [event_of(orjson.loads(line)) for line in lines if line.strip()]
+                    for event in events:
+                        self._forget(event.container_id)
+                    for event in events:
+                        yield event
+            finally:
+                self._following -= 1
+                self._inspected.clear()
         raise EngineUnavailable("the container engine ended its events")
+
+    def _forget(self, container_id: str) -> None:
+        """Also keeps an inspection that is under way from being remembered."""
+        self._changes += 1
+        self._inspected.pop(container_id, None)
 
     async def network_ranges(self) -> Sequence[str]:
         """The address ranges of all Docker networks on this host, for `network.addresses.choose_cidr`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings
+from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings, ranges_in_use
 from cluster.kubelet.network.netlink import open_netlink
 from cluster.kubelet.runtime.api import EngineError
 
@@ -161,3 +161,11 @@ async def test_a_full_range_is_said_to_be_full(network: BridgeNetwork) -> None:
             await network.attach(f"uid-{number}", pid=stack.enter_context(namespace()))
         with pytest.raises(EngineError, match="in use"):
             await network.attach("one too many", pid=stack.enter_context(namespace()))
+
+
+async def test_our_own_range_is_not_counted_as_taken(network: BridgeNetwork, settings: BridgeSettings) -> None:
+    before = await ranges_in_use(settings)
+    assert "127.0.0.0/8" in before
+    await network.setup()
+    assert CIDR not in await ranges_in_use(settings)
+    assert CIDR in await ranges_in_use(BridgeSettings("rt-another", CIDR))
