@@ -1,0 +1,52 @@
+"""Metadata rules that every kind shares."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.machinery.names import subdomain_errors
+from cluster.resources.metadata import validate_metadata, validate_metadata_update
+
+
+def _fields(namespaced=True, **meta):
+    meta = {"name": "x", **({"namespace": "n"} if namespaced else {}), **meta}
+    return [c.field for c in validate_metadata(meta, namespaced=namespaced, name_check=subdomain_errors)]
+
+
+OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "field"),
+    [
+        ({"name": ""}, "metadata.name"),
+        ({"name": "A"}, "metadata.name"),
+        ({"generateName": "A-"}, "metadata.generateName"),
+        ({"namespace": ""}, "metadata.namespace"),
+        ({"labels": {"a b": "c"}}, "metadata.labels"),
+        ({"annotations": {"a b": "c"}}, "metadata.annotations"),
+        ({"finalizers": ["mine"]}, "metadata.finalizers"),
+        ({"ownerReferences": [{**OWNER, "uid": ""}]}, "metadata.ownerReferences.uid"),
+        ({"ownerReferences": [{**OWNER, "controller": True}, {**OWNER, "name": "q", "controller": True}]},
+         "metadata.ownerReferences"),
+        ({"ownerReferences": [{**OWNER, "kind": "Event"}]}, "metadata.ownerReferences"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_found(meta, field):
+    assert _fields(**meta) == [field]
+
+
+def test_a_generated_prefix_may_end_in_a_dash():
+    assert _fields(generateName="pod-", finalizers=["orphan", "a.b/c"], ownerReferences=[OWNER]) == []
+
+
+def test_a_cluster_scoped_object_has_no_namespace():
+    assert _fields(namespaced=False, namespace="n") == ["metadata.namespace"]
+
+
+def test_a_name_stays_and_a_dying_object_gains_no_finalizers():
+    old = {"name": "a", "deletionTimestamp": "now", "finalizers": ["a/b"]}
+    assert validate_metadata_update({**old, "finalizers": []}, old) == ()
+    causes = validate_metadata_update({**old, "name": "b", "finalizers": ["a/b", "c/d"]}, old)
+    assert [cause.field for cause in causes] == ["metadata.name", "metadata.finalizers"]
+    assert 'found new finalizers []string{"c/d"}' in causes[1].message

@@ -1,0 +1,89 @@
+"""Tables as people see them, for one object of each kind that has columns of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import orjson
+
+from cluster.machinery.objects import GroupKind
+from cluster.resources.catalog import builtin_catalog
+from cluster.resources.printing import DEFAULT_COLUMNS, NAME, row_of, table_of
+from tests.golden import matches
+
+NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
+CREATED = "2025-01-01T09:30:00Z"
+RBAC = "rbac.authorization.k8s.io"
+
+
+def _obj(group, kind, **fields):
+    return GroupKind(group, kind), {"metadata": {"name": kind.lower(), "creationTimestamp": CREATED}, **fields}
+
+
+RUNNING = {"name": "c", "ready": True, "restartCount": 0, "state": {"running": {}}}
+TEMPLATE = {"spec": {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:2"}]}}
+OBJECTS = [
+    _obj("", "Namespace", status={"phase": "Active"}),
+    _obj(
+        "", "Node", spec={"unschedulable": True},
+        status={
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.4"}],
+            "nodeInfo": {"kubeletVersion": "v1.33.5", "osImage": "Debian", "kernelVersion": "6.1",
+                         "containerRuntimeVersion": "docker://20.10"},
+        },
+    ),
+    _obj("", "Pod", spec={"nodeName": "one", "containers": [{"name": "c"}]},
+         status={"phase": "Running", "podIP": "10.244.0.5", "containerStatuses": [RUNNING]}),
+    _obj("", "ConfigMap", data={"a": "1"}, binaryData={"b": ""}),
+    _obj("", "Secret", type="Opaque", data={"a": ""}),
+    _obj("", "ServiceAccount"),
+    _obj("", "Service", spec={"type": "ExternalName", "externalName": "example.com"}),
+    _obj("", "Endpoints"),
+    _obj("discovery.k8s.io", "EndpointSlice", addressType="IPv4",
+         endpoints=[{"addresses": ["10.0.0.1"]}], ports=[{"port": 80}]),
+    _obj("coordination.k8s.io", "Lease", spec={"holderIdentity": "me"}),
+    _obj("", "Event", type="Warning", reason="BackOff", message="again\n", involvedObject={"kind": "Pod", "name": "p"},
+         lastTimestamp="2025-01-01T11:59:30Z", firstTimestamp="2025-01-01T11:00:00Z", count=7),
+    _obj("apps", "Deployment", spec={"replicas": 3, "template": TEMPLATE, "selector": {"matchLabels": {"a": "b"}}},
+         status={"readyReplicas": 1, "updatedReplicas": 2}),
+    _obj("apps", "ReplicaSet", spec={"replicas": 3, "template": TEMPLATE}, status={"replicas": 2}),
+    _obj(RBAC, "ClusterRole"),
+    _obj(RBAC, "RoleBinding", roleRef={"kind": "Role", "name": "r"}, subjects=[
+        {"kind": "User", "name": "u"}, {"kind": "Group", "name": "g"},
+        {"kind": "ServiceAccount", "namespace": "n", "name": "s"},
+    ]),
+]  # fmt: skip
+
+
+def test_the_tables_are_those_last_looked_at():
+    catalog = builtin_catalog()
+    shown = {}
+    for group_kind, obj in OBJECTS:
+        table = table_of(catalog.of_kind(group_kind).columns, [obj], NOW, include_object="None")
+        names = [c["name"] + ("*" if c["priority"] else "") for c in table["columnDefinitions"]]
+        shown[str(group_kind)] = dict(zip(names, table["rows"][0]["cells"], strict=True))
+    assert matches("tables.json", orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def test_every_kind_with_columns_of_its_own_is_shown_here():
+    shown = {group_kind for group_kind, _ in OBJECTS}
+    own = {
+        descriptor.resource.group_kind: descriptor.columns
+        for descriptor in builtin_catalog()
+        if tuple(descriptor.columns) != DEFAULT_COLUMNS
+    }
+    missing = {kind for kind, columns in own.items() if kind not in shown and len(columns) > len((NAME,)) + 1}
+    # Shown by a kind that has the same columns.
+    assert missing <= {GroupKind("events.k8s.io", "Event"), GroupKind(RBAC, "ClusterRoleBinding")}
+
+
+def test_a_row_carries_as_much_of_its_object_as_asked_for():
+    _, obj = OBJECTS[0]
+    assert row_of(DEFAULT_COLUMNS, obj, NOW, "None")["object"] is None
+    assert row_of(DEFAULT_COLUMNS, obj, NOW, "Object")["object"] is obj
+    assert row_of(DEFAULT_COLUMNS, obj, NOW)["object"] == {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": obj["metadata"],
+    }
