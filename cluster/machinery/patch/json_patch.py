@@ -53,6 +53,10 @@ def json_patch(obj: Obj, operations: Any) -> Obj:
             raise _misfit(index, step, "the path does not fit the object") from error
     if not isinstance(document, dict):
         raise Invalid("the patch does not leave an object")
+    try:
+        orjson.dumps(document)
+    except TypeError as error:
+        raise Invalid("the patch nests the object too deeply") from error
     return document
 
 

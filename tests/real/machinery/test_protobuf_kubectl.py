@@ -7,13 +7,13 @@ import json
 import shutil
 import subprocess
 import threading
-from importlib.resources import files
 
 import pytest
 
-from cluster.machinery.protobuf import decode, load_schema
+from cluster.machinery.protobuf import decode
+from cluster.resources.protobuf import protobuf_schema
 
-SCHEMA = load_schema((files("cluster.resources") / "data" / "protobuf.json.z").read_bytes())
+SCHEMA = protobuf_schema()
 
 
 class Capture(http.server.BaseHTTPRequestHandler):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.machinery.errors import BadRequest
-from cluster.machinery.protobuf import MAGIC, decode, load_schema
+from cluster.machinery.protobuf import MAGIC, decode
+from cluster.resources.protobuf import protobuf_schema
 
-SCHEMA = load_schema((files("cluster.resources") / "data" / "protobuf.json.z").read_bytes())
+SCHEMA = protobuf_schema()
 
 
 def varint(number):
