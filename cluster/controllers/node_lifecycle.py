@@ -72,9 +72,12 @@ def plan_taints(node: Obj, *, now: datetime, evict: bool) -> tuple[Write, ...]:
     """
     present: Sequence[Obj] = field_of(node, "spec", "taints", default=())
     ready = condition_of(node, "Ready")
-    status = ready.get("status") if ready is not None else "Unknown"
+    status = ready.get("status") if ready is not None else None
     wanted: list[tuple[str, str]] = []
-    if status != "True":
+    if status is None:
+        # It has just registered: nothing is sent there yet, and nothing that is there is driven away.
+        wanted.append((NOT_READY, "NoSchedule"))
+    elif status != "True":
         key = NOT_READY if status == "False" else UNREACHABLE
         wanted.append((key, "NoSchedule"))
         if evict or any(_id(taint) == (key, "NoExecute") for taint in present):

@@ -39,7 +39,7 @@ def test_a_silent_node_becomes_unknown_once() -> None:
         ("False", True, {("not-ready", "NoSchedule"), ("not-ready", "NoExecute")}),
         ("Unknown", True, {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}),
         ("Unknown", False, {("unreachable", "NoSchedule")}),
-        (None, True, {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}),
+        (None, True, {("not-ready", "NoSchedule")}),
     ],
 )
 def test_conditions_become_taints(ready: str | None, evict: bool, expected: set[tuple[str, str]]) -> None:

@@ -13,6 +13,7 @@ from cluster.resources.builtin import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
     ENDPOINTS,
+    EVENTS,
     NAMESPACES,
     NODES,
     PODS,
@@ -251,3 +252,15 @@ async def test_pods_leave_a_silent_node_while_another_lives() -> None:
 async def beat(world: Cluster, node: str) -> None:
     heartbeat = Heartbeat(world.api, world.clock, key=Key("kube-node-lease", node))
     await heartbeat.beat()
+
+
+async def test_what_happened_is_told_as_events_of_each_component() -> None:
+    async with cluster() as world:
+        await world.add_node("n1")
+        await world.api.create(DEPLOYMENTS, deployment(replicas=1))
+
+        def told() -> set[tuple[str, str]]:
+            return {(event["reason"], event["source"]["component"]) for event in world.list(EVENTS)}
+
+        wanted = {("ScalingReplicaSet", "deployment-controller"), ("SuccessfulCreate", "replicaset-controller")}
+        await world.until(lambda: wanted <= told())
