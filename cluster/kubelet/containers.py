@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from cluster.kubelet.downward import Placement
+from cluster.kubelet.enforcement import findings_of
 from cluster.kubelet.environment import ConfigError, environment_of
 from cluster.kubelet.expansion import expand
 from cluster.kubelet.identity import Identity
@@ -73,19 +74,14 @@ def sandbox_needs_of(pod: Obj, policy: PodPolicy) -> SandboxNeeds:
     unsafe = sorted(name.replace("/", ".") for name in needs.sysctls if name.replace("/", ".") not in SAFE_SYSCTLS)
     if unsafe:
         raise ConfigError(f"sysctls {', '.join(unsafe)} are not allowed on this node")
-    for name in ("runtimeClassName", "resourceClaims"):
-        if spec.get(name):
-            raise ConfigError(f"spec.{name} is not supported on this node")
-    if spec.get("hostUsers") is False:
-        raise ConfigError("spec.hostUsers: false is not supported on this node")
+    if refused := findings_of(pod).refused:
+        raise ConfigError(f"{', '.join(refused)}: not supported on this node")
     return needs
 
 
 def container_spec_of(pod: Obj, container: PodContainer, identity: Identity, inputs: Inputs) -> ContainerSpec:
     """What the engine creates for one attempt at `container`, not yet joined to its sandbox.  Raises ConfigError."""
     spec = container.spec
-    if spec.get("volumeDevices"):
-        raise ConfigError("container field volumeDevices is not supported on this node")
     environment = environment_of(pod, spec, sources=inputs.sources, where=inputs.where, services=inputs.services)
     for name, value in environment.items():
         if "\0" in value or "=" in name or not name:
@@ -140,8 +136,6 @@ def mounts_of(pod: Obj, container: Obj, inputs: Inputs, environment: Mapping[str
         exempt = namespace_of(pod) in inputs.policy.exempt
         if propagation == "Bidirectional" and not (inputs.policy.privileged or exempt):
             raise ConfigError("mountPropagation Bidirectional is not allowed on this node")
-        if mount.get("recursiveReadOnly") == "Enabled":
-            raise ConfigError("recursiveReadOnly: Enabled is not supported on this node")
         mounts.append(
             Mount(
                 source=inputs.sub_paths.get(place, path),

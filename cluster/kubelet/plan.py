@@ -293,6 +293,8 @@ class _Builder:
             self.actions.append(StartContainer(container.name, ended.attempt, ended.identity.back_off_s))
             return
         attempt = self._observed.next_attempt(container.name)
+        if ended is None:
+            attempt = _attempts_told(self._pod, container.name)
         self.actions.append(StartContainer(container.name, attempt, next_back_off_s(ended)))
         self.waiting[container.name] = failure.waiting if failure is not None else Waiting("ContainerCreating")
 
@@ -302,6 +304,16 @@ class _Builder:
 
 def _in_sandbox(container: ObservedContainer, observed: PodObservation) -> bool:
     return observed.sandbox is not None and container.identity.sandbox_id == observed.sandbox.id
+
+
+def _attempts_told(pod: Obj, name: str) -> int:
+    """How many attempts the status knows of a container that the engine has none of: somebody removed it behind us."""
+    status = pod.get("status") or {}
+    for entries in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for told in status.get(entries) or ():
+            if told.get("name") == name and told.get("containerID"):
+                return int(told.get("restartCount") or 0) + 1
+    return 0
 
 
 def _kill(container: ObservedContainer, grace_s: int, message: str) -> KillContainer:

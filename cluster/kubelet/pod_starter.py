@@ -17,9 +17,11 @@ from cluster.client.events import NORMAL, WARNING
 from cluster.kubelet import checkpoint
 from cluster.kubelet.containers import Inputs, container_spec_of, sandbox_needs_of, sub_path_of
 from cluster.kubelet.downward import Placement
-from cluster.kubelet.environment import environment_of
+from cluster.kubelet.enforcement import findings_of
+from cluster.kubelet.environment import ConfigError, environment_of
 from cluster.kubelet.identity import Identity, spec_hash_of
 from cluster.kubelet.images import Images
+from cluster.kubelet.observe import observe
 from cluster.kubelet.plan import StartContainer
 from cluster.kubelet.pod_files import hosts_text, parse_resolver, resolver_of
 from cluster.kubelet.podspec import (
@@ -96,6 +98,8 @@ class PodStarter:
         """Volumes, sandbox, address and files.  Raises ConfigError, VolumeError, EngineError, ApiError."""
         uid = uid_of(pod)
         needs = sandbox_needs_of(pod, self._settings.policy)
+        for path in findings_of(pod).warned:
+            self._recorder.event(pod, WARNING, "UnenforcedField", f"{path} has no effect on this node")
         await self.refresh_volumes(pod)
         checkpoint.write_pod(self._settings.root_dir, pod)
         async with self._slots:
@@ -149,7 +153,7 @@ class PodStarter:
             sub_paths=self._sub_paths(pod, container.spec, volumes, sources, services),
             files=self._files(pod),
             message_path=str(self._message_file(uid, container.name, action.attempt)),
-            pid_target=sandbox.id if spec_of(pod).get("shareProcessNamespace") else "",
+            pid_target=await self._pid_target(pod, container, sandbox),
         )
         spec = container_spec_of(pod, container, identity, inputs)
         async with self._slots:
@@ -235,6 +239,18 @@ class PodStarter:
             path.touch()
             path.chmod(0o666)
         return path
+
+    async def _pid_target(self, pod: Obj, container: PodContainer, sandbox: Sandbox) -> str:
+        """The container whose processes this one sees: the sandbox, an ephemeral container's target, or none."""
+        if spec_of(pod).get("shareProcessNamespace"):
+            return sandbox.id
+        wanted = container.spec.get("targetContainerName")
+        if not wanted:
+            return ""
+        observed = observe(await self._engine.list(), self._claimed)[uid_of(pod)].latest(str(wanted))
+        if observed is None or not observed.running:
+            raise ConfigError(f"unable to find target container {wanted}")
+        return observed.id
 
     async def _post_start(self, pod: Obj, container: Obj, container_id: str) -> None:
         handler = (container.get("lifecycle") or {}).get("postStart")

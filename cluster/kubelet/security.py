@@ -54,9 +54,6 @@ def security_of(pod: Obj, container: Obj, image: Image, policy: PodPolicy) -> Se
     own = container.get("securityContext") or {}
     exempt = (pod.get("metadata") or {}).get("namespace", "") in policy.exempt
     merged = {**pod_context, **own}
-    for field in ("seLinuxOptions", "windowsOptions"):
-        if merged.get(field):
-            raise ConfigError(f"securityContext.{field} is not supported on this node")
     privileged = bool(own.get("privileged"))
     if privileged and not (policy.privileged or exempt):
         raise ConfigError("privileged containers are not allowed on this node")

@@ -181,3 +181,9 @@ def test_a_pod_the_api_forgot_ends_by_the_grace_its_containers_carry() -> None:
     assert isinstance(kill, KillContainer)
     assert kill.grace_s == 30
     assert orphan_actions(observed(attempt(state="exited"))) == (RemoveContainer("app-0"), TearDown())
+
+
+def test_a_container_removed_behind_us_counts_as_a_restart() -> None:
+    subject = pod()
+    subject["status"]["containerStatuses"] = [{"name": "app", "containerID": "docker://x", "restartCount": 3}]
+    assert planned(subject, observed()).actions == (StartContainer("app", 4),)
