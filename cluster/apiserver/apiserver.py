@@ -21,6 +21,7 @@ from cluster.apiserver.backend import Backend
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
+from cluster.apiserver.custom import CustomResources
 from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.health import Check, Health
@@ -137,6 +138,10 @@ class ApiServer:
             node_channels=node_channels,
         )
 
+        self._custom = CustomResources(
+            state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
+        )
+
     @property
     def authenticator(self) -> Authenticator:
         return self._authenticator
@@ -145,6 +150,8 @@ class ApiServer:
         await self.state.load()
         self._supervisor.start("apiserver feed", self.state.follow)
         self._services.follow()
+        self._custom.follow()
+        self._supervisor.start("custom resource definitions", self._custom.run)
         await bootstrap(self.transport(BOOTSTRAP), self._settings.address)
         self._bootstrapped = True
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -14,6 +16,8 @@ import orjson
 from cluster.apiserver.call import Call
 from cluster.machinery.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from cluster.machinery.objects import Obj, gvk_of
+from cluster.machinery.protobuf import CONTENT_TYPE as PROTOBUF
+from cluster.machinery.protobuf import MAGIC, Schema, decode, load_schema
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node, prune, type_errors, unknown_fields
 from cluster.machinery.yaml import YamlError, load_documents
@@ -42,6 +46,8 @@ def body_of(call: Call) -> Obj:
 def decoded(body: bytes, media_type: str) -> Any:
     if len(body) > BODY_SIZE_MAX_BYTES:
         raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
+    if body.startswith(MAGIC) or media_type == PROTOBUF:
+        return decode(body, _protobuf_schema())
     match media_type:
         case "" | "application/json" | "text/plain" | "*/*":
             try:
@@ -54,6 +60,12 @@ def decoded(body: bytes, media_type: str) -> Any:
             raise UnsupportedMediaType(
                 "the body of the request was in an unknown format - accepted media types include: application/json"
             )
+
+
+@cache
+def _protobuf_schema() -> Schema:
+    """Loaded by the first client that speaks it (Go programs do)."""
+    return load_schema(files("cluster.resources").joinpath("data", "protobuf.json.z").read_bytes())
 
 
 def _yaml(body: bytes) -> Any:

@@ -48,7 +48,9 @@ def validate_metadata(meta: Obj, *, namespaced: bool, name_check: NameCheck) -> 
     return tuple(found)
 
 
-_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+_STANDARD_FINALIZERS = frozenset(
+    {"kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"}
+)
 
 
 def _validate_finalizer(finalizer: str) -> tuple[Cause, ...]:

@@ -1,0 +1,115 @@
+"""Custom resources: served as soon as they are defined, gone with their definition."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from cluster.apiserver.apiserver import ApiServer
+from cluster.client.transport import Patch, PatchType, Transport
+from cluster.machinery.conditions import is_condition_true
+from cluster.machinery.errors import Invalid, NotFound, UnsupportedMediaType
+from cluster.machinery.objects import Key, Obj
+from cluster.machinery.resource import Resource
+from cluster.resources.builtin import CUSTOM_RESOURCE_DEFINITIONS
+from cluster.store.memory import MemoryStore
+from tests.apiservers import ADMIN, running
+from tests.clocks import SteppedClock
+
+WIDGETS = Resource("example.com", "v1", "Widget", "widgets", namespaced=True, subresources=("status",))
+NAME = "widgets.example.com"
+
+
+def definition() -> dict[str, Any]:
+    spec = {
+        "type": "object",
+        "required": ["size"],
+        "properties": {"size": {"type": "integer", "minimum": 1}, "colour": {"type": "string", "default": "red"}},
+    }
+    schema = {"type": "object", "properties": {"spec": spec, "status": {"type": "object"}}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAME},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}},
+                }
+            ],
+        },
+    }
+
+
+def widget(**spec: Any) -> dict[str, Any]:
+    metadata = {"name": "w", "namespace": "default"}
+    return {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata, "spec": spec}
+
+
+async def until(transport: Transport, condition: Callable[[Obj], bool]) -> None:
+    """Wait until the definition fulfils the condition."""
+    async with asyncio.timeout(10):
+        for _ in itertools.count():
+            if condition(await transport.get(CUSTOM_RESOURCE_DEFINITIONS, Key("", NAME))):
+                return
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    async with running() as server:
+        yield server
+
+
+@pytest.fixture
+def admin(server: ApiServer) -> Transport:
+    return server.transport(ADMIN)
+
+
+async def test_a_definition_is_served_at_once_and_becomes_established(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    made = await admin.create(WIDGETS, widget(size=3))
+    assert made["spec"] == {"size": 3, "colour": "red"}
+    assert made["metadata"]["generation"] == 1
+    await until(admin, lambda crd: is_condition_true(crd, "Established"))
+    with pytest.raises(Invalid, match=r"spec\.size"):
+        await admin.patch(WIDGETS, Key("default", "w"), Patch(PatchType.MERGE, {"spec": {"size": 0}}))
+    with pytest.raises(UnsupportedMediaType):
+        await admin.patch(WIDGETS, Key("default", "w"), Patch(PatchType.STRATEGIC, {"spec": {"size": 4}}))
+
+
+async def test_unknown_fields_of_a_custom_resource_are_pruned(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    made = await admin.create(WIDGETS, widget(size=3, other="x"))
+    assert "other" not in made["spec"]
+
+
+async def test_a_definition_takes_its_instances_with_it(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    await admin.create(WIDGETS, widget(size=3))
+    await until(admin, lambda crd: bool(crd["metadata"].get("finalizers")))
+    await admin.delete(CUSTOM_RESOURCE_DEFINITIONS, Key("", NAME))
+    with pytest.raises(NotFound):
+        await until(admin, lambda crd: False)
+    with pytest.raises(NotFound):
+        await admin.get(WIDGETS, Key("default", "w"))
+
+
+async def test_a_definition_is_served_again_after_a_restart() -> None:
+    store = MemoryStore(SteppedClock())
+    async with running(store) as server:
+        await server.transport(ADMIN).create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+        await server.transport(ADMIN).create(WIDGETS, widget(size=3))
+    async with running(store) as again:
+        assert (await again.transport(ADMIN).get(WIDGETS, Key("default", "w")))["spec"]["size"] == 3
