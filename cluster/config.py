@@ -1,0 +1,134 @@
+"""Settings of one cluster on this host: chosen once, kept in the state directory, the same after every restart.
+
+The only reader of the settings file.  What is not written there has a default here; unknown names are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from cluster.base.files import write_atomically
+
+SETTINGS_FILE = "cluster.json"
+DEFAULT_API_PORT = 6443
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the message names the file, the setting and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One cluster.  `cluster_id` names everything it makes on the host, so that two never touch each other's."""
+
+    state_dir: Path
+    cluster_id: str
+    node_name: str
+    runtime: str = "docker"  # docker, simulated
+    api_port: int = DEFAULT_API_PORT
+    api_host: str = "127.0.0.1"
+    pod_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    cluster_domain: str = "cluster.local"
+    allow_privileged: bool = False
+    allow_host_network: bool = False
+    allowed_host_paths: tuple[str, ...] = ()
+
+    @property
+    def kubernetes_ip(self) -> str:
+        """The address of the `kubernetes` Service: the first of the range."""
+        return str(IPv4Network(self.service_cidr)[1])
+
+    @property
+    def dns_ip(self) -> str:
+        """Where cluster DNS answers: the tenth of the range, as everywhere."""
+        return str(IPv4Network(self.service_cidr)[10])
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state_dir / "kubeconfig"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.state_dir / "pki"
+
+    @property
+    def store_file(self) -> Path:
+        return self.state_dir / "store.db"
+
+    @property
+    def kubelet_dir(self) -> Path:
+        return self.state_dir / "kubelet"
+
+
+def load_settings(state_dir: Path) -> Settings:
+    """The settings kept in a state directory.  Raises SettingsError."""
+    path = state_dir / SETTINGS_FILE
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}") from error
+    return _checked(state_dir, document, where=str(path))
+
+
+def create_settings(state_dir: Path, *, cluster_id: str, **chosen: object) -> Settings:
+    """Choose settings for a new cluster and keep them.  Raises SettingsError, OSError."""
+    document = {"cluster_id": cluster_id, "node_name": default_node_name(), **chosen}
+    settings = _checked(state_dir, document, where="the given settings")
+    save_settings(settings)
+    return settings
+
+
+def save_settings(settings: Settings) -> None:
+    document = dataclasses.asdict(settings)
+    del document["state_dir"]
+    write_atomically(settings.state_dir / SETTINGS_FILE, json.dumps(document, indent=2).encode() + b"\n")
+
+
+def default_node_name() -> str:
+    """The host's name made into one a Node may have."""
+    name = re.sub(r"[^a-z0-9.-]+", "-", socket.gethostname().lower()).strip("-.")
+    return name[:63] or "node"
+
+
+def free_port(wanted: int, *, host: str) -> int:
+    """`wanted` if nothing listens there, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SettingsError(f"no port is free on {host}")
+
+
+def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
+    if not isinstance(document, dict):
+        raise SettingsError(f"{where}: not a mapping of settings")
+    known = {field.name for field in dataclasses.fields(Settings)} - {"state_dir"}
+    if unknown := sorted(set(document) - known):
+        raise SettingsError(f"{where}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    for name in ("pod_cidr", "service_cidr"):
+        try:
+            network = IPv4Network(document.get(name, "10.0.0.0/16"))
+        except ValueError as error:
+            raise SettingsError(f"{where}: {name}: {error}") from error
+        if network.prefixlen > 24:
+            raise SettingsError(f"{where}: {name}: {network} is too small, /24 is the least")
+    if document.get("runtime", "docker") not in ("docker", "simulated"):
+        raise SettingsError(f"{where}: runtime: {document['runtime']!r} is neither docker nor simulated")
+    if not re.fullmatch(r"[a-z0-9]{4,16}", str(document.get("cluster_id", ""))):
+        raise SettingsError(f"{where}: cluster_id: 4 to 16 lower-case letters and digits are needed")
+    values = dict(document)
+    values["allowed_host_paths"] = tuple(values.get("allowed_host_paths", ()))
+    return Settings(state_dir=state_dir, **values)
