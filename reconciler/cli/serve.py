@@ -1,0 +1,151 @@
+"""`reconciler serve`: the daemon in the foreground, as `up` and the service start it.
+
+Builds the cluster's roles and the GitOps daemon in one process, says it is ready in the state directory, and runs until
+SIGTERM or SIGINT.  Stopping leaves the containers running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.cli.exit_codes import CommandError, Exit
+from reconciler.cli.process import RUN_FILE
+
+if TYPE_CHECKING:
+    from cluster.config import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", type=Path, default=Path(".reconciler"), help="where state is kept (default: %(default)s)")
+    parser.add_argument("--source", default="", help="a Git URL, a local repository or a folder to deploy")
+    parser.add_argument("--path", default="", help="the folder inside the source (default: all of it)")
+    parser.add_argument("--ref", default="", help="branch, tag or commit (default: the source's HEAD)")
+    parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
+    parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+
+
+def run(args: argparse.Namespace) -> int:
+    from cluster.base.log import configure as configure_log
+
+    configure_log(level=args.log_level)
+    state_dir: Path = args.state.resolve()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with _only_one(state_dir):
+        return asyncio.run(_serve(args, state_dir))
+
+
+async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
+    from loguru import logger
+
+    from cluster.base.clock import SystemClock
+    from cluster.base.entropy import SystemEntropy
+    from cluster.compose import Cluster
+    from reconciler.cli.bootstrap import Bootstrap, start_gitops
+
+    settings = _settings(args, state_dir)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    clock, entropy = SystemClock(), SystemEntropy()
+    cluster = Cluster(settings, clock=clock, entropy=entropy)
+    run_file = state_dir / RUN_FILE
+    try:
+        await cluster.start()
+        gitops = await start_gitops(
+            cluster,
+            Bootstrap(source=args.source, path=args.path, ref=args.ref) if args.source else None,
+            clock=clock,
+            entropy=entropy,
+        )
+        try:
+            _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
+            logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
+            failure = loop.create_task(cluster.failed(), name="cluster-failure")
+            stopped = loop.create_task(stopping.wait(), name="stop-signal")
+            await asyncio.wait({failure, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if failure.done():
+                logger.error("a part of the cluster failed for good", error=repr(failure.result()))
+                return Exit.FAILED
+            failure.cancel()
+        finally:
+            logger.info("stopping; containers keep running")
+            await gitops.stop()
+    finally:
+        run_file.unlink(missing_ok=True)
+        await cluster.stop()
+    return Exit.OK
+
+
+def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
+    from cluster.base.entropy import SystemEntropy
+    from cluster.config import (
+        DEFAULT_API_PORT,
+        SETTINGS_FILE,
+        SettingsError,
+        create_settings,
+        free_port,
+        load_settings,
+        save_settings,
+    )
+
+    try:
+        if (state_dir / SETTINGS_FILE).exists():
+            settings = load_settings(state_dir)
+        else:
+            settings = create_settings(
+                state_dir,
+                cluster_id=SystemEntropy().suffix(8),
+                api_port=args.port or free_port(DEFAULT_API_PORT, host="127.0.0.1"),
+                runtime=args.runtime,
+            )
+        if args.runtime != settings.runtime:
+            raise CommandError(
+                f"this state directory belongs to the runtime {settings.runtime!r}",
+                hint=f"go on with --runtime {settings.runtime}, or start afresh after `down --purge`",
+                code=Exit.USAGE,
+            )
+        save_settings(settings)
+    except SettingsError as error:
+        raise CommandError(str(error), code=Exit.USAGE) from error
+    return settings
+
+
+def _say_ready(run_file: Path, runtime: str, kubeconfig: Path, repository: str) -> None:
+    from cluster.base.files import write_atomically
+
+    _give_to_invoker(kubeconfig)
+    record = {"pid": os.getpid(), "runtime": runtime, "kubeconfig": str(kubeconfig), "repository": repository}
+    write_atomically(run_file, json.dumps(record).encode(), mode=0o644)
+    print("ready", file=sys.stdout, flush=True)
+
+
+def _give_to_invoker(path: Path) -> None:
+    """Under sudo the kubeconfig belongs to who asked: nobody should need root to use it."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if uid.isdigit() and gid.isdigit():
+        with contextlib.suppress(OSError):
+            os.chown(path, int(uid), int(gid))
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """One daemon a state directory; the lock goes with the process, however it ends."""
+    with (state_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"another daemon runs on {state_dir}", hint="stop it with `down`") from None
+        yield
