@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--state", type=Path, default=Path(".reconciler"), help="where state is kept (default: %(default)s)")
+    parser.add_argument(
+        "--state", type=Path, default=Path(".reconciler"), help="where state is kept (default: %(default)s)"
+    )
     parser.add_argument("--source", default="", help="a Git URL, a local repository or a folder to deploy")
     parser.add_argument("--path", default="", help="the folder inside the source (default: all of it)")
     parser.add_argument("--ref", default="", help="branch, tag or commit (default: the source's HEAD)")
