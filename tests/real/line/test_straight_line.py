@@ -164,15 +164,17 @@ def test_a_deployment_of_ones_own_is_applied_and_rolled_out(line: Line):
     eventually(lambda: "mine-" not in line.kubectl("get", "pods"), within_s=60, what="its pods to go")
 
 
+def is_ready(pod: dict) -> bool:
+    conditions = {found["type"]: found["status"] for found in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
 def version_of(line: Line) -> set[str]:
+    """The versions that web runs, once exactly two pods are left and ready."""
     pods = line.get("pods", "-l", "app=web")["items"]
-    live = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
-    ready = [
-        pod for pod in live if {"type": "Ready", "status": "True"}.items() <= {k: v for c in pod["status"].get("conditions", []) if c["type"] == "Ready" for k, v in c.items()}.items()
-    ]  # fmt: skip
-    if len(ready) != len(pods) or len(ready) != 2:
+    if len(pods) != 2 or not all(is_ready(pod) for pod in pods):
         return set()
-    return {env["value"] for pod in ready for env in pod["spec"]["containers"][0]["env"] if env["name"] == "VERSION"}
+    return {env["value"] for pod in pods for env in pod["spec"]["containers"][0]["env"] if env["name"] == "VERSION"}
 
 
 def test_a_commit_deploys_and_a_revert_rolls_back(line: Line):
