@@ -1,10 +1,14 @@
 """Builds the roles from settings: the only module that sees everything.
 
-`ControlPlane` is the server role (API, store, controllers, scheduler): no root, no Docker.
+`ControlPlane` is the server role (API, store, controllers, scheduler): no root, no Docker.  `NodeAgent` is the agent role
+(kubelet, engine, network, proxy, DNS).  `Cluster` runs both in one process.
 """
 
 from __future__ import annotations
 
+import asyncio
+import platform
+import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
@@ -12,21 +16,57 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from loguru import logger
 
+from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
+from cluster.apiserver.bootstrap import Address
 from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.http import Identity
 from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.base.clock import Clock
-from cluster.base.entropy import Entropy
+from cluster.base.entropy import Entropy, SystemEntropy
+from cluster.base.http_client import HttpClient, UnixConnector
 from cluster.base.tasks import Supervisor
+from cluster.client.cache import Cache
+from cluster.client.events import EventRecorder
 from cluster.client.node_channel import NodeChannel
 from cluster.client.transport import Transport
 from cluster.config import Settings
+from cluster.controllers.run import Controllers
+from cluster.dns.forwarder import Forwarder, host_resolvers
+from cluster.dns.server import DnsServer
+from cluster.kubelet.kubelet import Kubelet
+from cluster.kubelet.network.addresses import choose_cidr
+from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings
+from cluster.kubelet.network.netlink import open_netlink
+from cluster.kubelet.runtime import namespaces
+from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
+from cluster.kubelet.runtime.docker import DockerEngine
+from cluster.kubelet.runtime.docker_api import DockerApi
+from cluster.kubelet.runtime.docker_images import DockerImages
+from cluster.kubelet.runtime.docker_streams import DockerStreams
+from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
+from cluster.kubelet.security import PodPolicy
+from cluster.kubelet.settings import KubeletSettings
 from cluster.machinery.errors import ServiceUnavailable
+from cluster.resources.builtin import PODS, SERVICES
 from cluster.resources.catalog import builtin_catalog
+from cluster.scheduler.scheduler import Scheduler
+from cluster.simulation.engine import SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
+from cluster.store.compactor import Compactor
 from cluster.store.sqlite import SqliteStore
 
-MASTERS = ("system:masters", "system:authenticated")
+DNS_PORT = 53
+
+
+def identity_of(user: str) -> Identity:
+    """Who a component is, with the groups its kind of name brings.  Upstream: serviceaccount.UserInfo, NodeUserInfo."""
+    groups = ["system:authenticated"]
+    if user.startswith("system:serviceaccount:"):
+        namespace = user.split(":")[2]
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
+    elif user.startswith("system:node:"):
+        groups = ["system:nodes", *groups]
+    return Identity(user, tuple(groups))
 
 
 class Channels:
@@ -45,7 +85,7 @@ class Channels:
 
 
 class ControlPlane:
-    """API server and everything that decides.  `start`, then `listen` once addresses are known; `stop` in any state."""
+    """API server and everything that decides.  `stop` works in any state."""
 
     def __init__(self, settings: Settings, *, clock: Clock, entropy: Entropy) -> None:
         self.settings = settings
@@ -63,24 +103,29 @@ class ControlPlane:
             raise RuntimeError("the control plane has not started")
         return self._api
 
-    def transport(self, user: str, groups: Sequence[str] = MASTERS) -> Transport:
-        return self.api.transport(Identity(user, groups))
-
     async def start(self) -> None:
-        """Open the store and serve on loopback.  Raises OSError, StoreError, SettingsError."""
-        settings = self.settings
+        """Open the store, serve on loopback, run the controllers.  Raises OSError, StoreError."""
+        settings, clock, entropy = self.settings, self._clock, self._entropy
         credentials = self._credentials()
-        self._store = await SqliteStore.open(settings.store_file, clock=self._clock)
+        self._store = await SqliteStore.open(settings.store_file, clock=clock)
         key = serialization.load_pem_private_key(credentials.token_key, password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError("the service account key is not an elliptic curve key")
         self._api = ApiServer(
             store=self._store,
             catalog=builtin_catalog(),
-            clock=self._clock,
-            entropy=self._entropy,
+            clock=clock,
+            entropy=entropy,
             node_channels=self.channels,
-            settings=ApiServerSettings(service_account_key=key),
+            settings=ApiServerSettings(
+                service_account_key=key,
+                issuer=f"https://kubernetes.default.svc.{settings.cluster_domain}",
+                audiences=(f"https://kubernetes.default.svc.{settings.cluster_domain}",),
+                address=Address(address=settings.gateway_ip, port=settings.api_port, service_ip=settings.kubernetes_ip),
+                pools=ServicePools(network=IPv4Network(settings.service_cidr)),
+                port_in_use=host_port_in_use,
+                root_ca_pem=credentials.ca.certificate.decode(),
+            ),
         )
         await self._api.start()
         self._server = HttpsServer(
@@ -89,7 +134,7 @@ class ControlPlane:
             tls=serving_context(
                 str(credentials.serving_certificate_file), str(credentials.serving_key_file), str(credentials.ca_file)
             ),
-            clock=self._clock,
+            clock=clock,
         )
         self.listen(settings.api_host)
         write_admin_kubeconfig(
@@ -99,11 +144,25 @@ class ControlPlane:
             host=settings.api_host,
             port=settings.api_port,
             name="reconciler",
-            now=self._clock.now(),
+            now=clock.now(),
         )
+        self._start_deciding(self._api, self._store)
+
+    def _start_deciding(self, api: ApiServer, store: SqliteStore) -> None:
+        clock, entropy, cache = self._clock, self._entropy, api.cache()
+        self._supervisor.start("compactor", Compactor(store, clock).run)
+        controllers = Controllers(
+            transport_of=lambda user: api.transport(identity_of(user)), cache=cache, clock=clock, entropy=entropy
+        )
+        self._supervisor.start("controllers", controllers.run)
+        transport = api.transport(identity_of(Scheduler.identity))
+        recorder = EventRecorder(transport, clock, entropy, component="default-scheduler")
+        self._supervisor.start("events-scheduler", recorder.run)
+        scheduler = Scheduler(transport=transport, cache=cache, clock=clock, entropy=entropy, recorder=recorder)
+        self._supervisor.start("scheduler", scheduler.run)
 
     def listen(self, host: str) -> None:
-        """Serve the API on one more address of this host."""
+        """Serve the API on one more address of this host.  Raises OSError."""
         if self._server is None:
             raise RuntimeError("the control plane has not started")
         self._server.listen(host, self.settings.api_port)
@@ -120,12 +179,11 @@ class ControlPlane:
 
     def _credentials(self) -> Credentials:
         settings = self.settings
-        gateway = str(IPv4Network(settings.pod_cidr)[1])
         names = [
             settings.api_host,
             "localhost",
             "127.0.0.1",
-            gateway,
+            settings.gateway_ip,
             settings.kubernetes_ip,
             "kubernetes",
             "kubernetes.default",
@@ -134,3 +192,227 @@ class ControlPlane:
             settings.node_name,
         ]
         return ensure_credentials(settings.pki_dir, list(dict.fromkeys(names)), now=self._clock.now())
+
+
+class Runtime:
+    """What runs pods on this host: engine, sandboxes, network, all named by the cluster's id."""
+
+    def __init__(
+        self,
+        *,
+        engine: ContainerEngine,
+        streams: ContainerStreams,
+        images: ImageStore,
+        sandboxes: Sandboxes,
+        network: PodNetwork,
+        client: HttpClient | None,
+    ) -> None:
+        self.engine = engine
+        self.streams = streams
+        self.images = images
+        self.sandboxes = sandboxes
+        self.network = network
+        self._client = client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def docker_runtime(settings: Settings, *, entropy: Entropy) -> Runtime:
+    """Docker over its socket, with our own sandboxes and bridge."""
+    client = HttpClient(UnixConnector(settings.docker_socket, host="docker"))
+    api = DockerApi(client)
+    engine = DockerEngine(api, cluster_id=settings.cluster_id, set_hostname=namespaces.set_hostname)
+    images = DockerImages(api)
+    return Runtime(
+        engine=engine,
+        streams=DockerStreams(api),
+        images=images,
+        sandboxes=SandboxPool(
+            PoolSettings(
+                cluster_id=settings.cluster_id,
+                program_directory=settings.state_dir,
+                architecture=platform.machine(),
+            ),
+            engine=engine,
+            images=images,
+            host_names=namespaces,
+            entropy=entropy,
+        ),
+        network=BridgeNetwork(bridge_settings(settings)),
+        client=client,
+    )
+
+
+def simulated_runtime(settings: Settings, *, clock: Clock) -> Runtime:
+    """Pods that run in no container: everything else is real."""
+    engine = SimulatedEngine(clock=clock)
+    return Runtime(
+        engine=engine,
+        streams=engine,
+        images=engine,
+        sandboxes=SimulatedSandboxes(engine),
+        network=SimulatedNetwork(settings.node_cidr),
+        client=None,
+    )
+
+
+def bridge_settings(settings: Settings) -> BridgeSettings:
+    return BridgeSettings(cluster_id=settings.cluster_id, cidr=settings.node_cidr, addresses=(settings.dns_ip,))
+
+
+class NodeAgent:
+    """This host as a node.  Keeps working, from what it last knew, while the API is away."""
+
+    def __init__(
+        self, settings: Settings, *, transport: Transport, cache: Cache, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._clock = clock
+        self._entropy = entropy
+        self._supervisor = Supervisor(clock)
+        self._simulated = settings.runtime == "simulated"
+        self._runtime = (
+            simulated_runtime(settings, clock=clock) if self._simulated else docker_runtime(settings, entropy=entropy)
+        )
+        recorder = EventRecorder(transport, clock, entropy, component="kubelet", host=settings.node_name)
+        self._recorder = recorder
+        self._kubelet = Kubelet(
+            settings=KubeletSettings(
+                node_name=settings.node_name,
+                root_dir=settings.kubelet_dir,
+                cluster_dns=(settings.dns_ip,),
+                cluster_domain=settings.cluster_domain,
+                pod_cidr=settings.node_cidr,
+                policy=PodPolicy(
+                    privileged=settings.allow_privileged,
+                    host_namespaces=settings.allow_host_network,
+                    host_paths=settings.allowed_host_paths,
+                ),
+                can_mount=not self._simulated,
+            ),
+            transport=transport,
+            cache=cache,
+            engine=self._runtime.engine,
+            streams=self._runtime.streams,
+            images=self._runtime.images,
+            sandboxes=self._runtime.sandboxes,
+            network=self._runtime.network,
+            clock=clock,
+            entropy=entropy,
+            supervisor=self._supervisor,
+            recorder=recorder,
+        )
+        self._dns: DnsServer | None = None
+
+    async def start(self) -> None:
+        """Raises EngineError when the engine does not answer or the network cannot be made."""
+        self._settings.kubelet_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        await self._cache.sync((PODS, SERVICES))
+        await self._runtime.network.setup()
+        self._supervisor.start("events-kubelet", self._recorder.run)
+        await self._kubelet.start()
+        if not self._simulated:
+            self._dns = DnsServer(
+                cache=self._cache,
+                domain=self._settings.cluster_domain,
+                forwarder=Forwarder(
+                    host_resolvers(own=(self._settings.dns_ip,)), clock=self._clock, entropy=self._entropy
+                ),
+                listen=((self._settings.dns_ip, DNS_PORT),),
+            )
+            await self._dns.start()
+
+    @property
+    def channel(self) -> NodeChannel:
+        return self._kubelet.channel()
+
+    async def stop(self) -> None:
+        """Containers and rules stay."""
+        if self._dns is not None:
+            await self._dns.stop()
+        await self._kubelet.stop()
+        await self._supervisor.stop()
+        await self._runtime.close()
+
+
+class Cluster:
+    """Control plane and one node in one process."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, entropy: Entropy) -> None:
+        self.settings = settings
+        self.plane = ControlPlane(settings, clock=clock, entropy=entropy)
+        self._clock = clock
+        self._entropy = entropy
+        self._agent: NodeAgent | None = None
+
+    async def start(self) -> None:
+        await self.plane.start()
+        settings, api = self.settings, self.plane.api
+        agent = NodeAgent(
+            settings,
+            transport=api.transport(identity_of(f"system:node:{settings.node_name}")),
+            cache=api.cache(),
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+        self._agent = agent
+        await agent.start()
+        self.plane.channels.connect(settings.node_name, agent.channel)
+        if settings.runtime != "simulated":
+            self.plane.listen(settings.gateway_ip)
+
+    def transport(self, user: str, groups: Sequence[str] = ()) -> Transport:
+        """The API as somebody: the groups are those the name brings, and these."""
+        identity = identity_of(user)
+        return self.plane.api.transport(Identity(user, (*identity.groups, *groups)))
+
+    @property
+    def cache(self) -> Cache:
+        return self.plane.api.cache()
+
+    async def stop(self) -> None:
+        if self._agent is not None:
+            await self._agent.stop()
+        await self.plane.stop()
+
+
+def host_port_in_use(port: int) -> bool:
+    """Somebody on this host listens on a TCP or UDP port, on any address."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                return True
+    return False
+
+
+async def choose_ranges(pods: str, services: str) -> tuple[str, str]:
+    """The pod and service ranges, moved where this host's routes or addresses already use them."""
+    async with open_netlink() as netlink:
+        taken = [
+            *await netlink.routed_ranges(),
+            *[str(address) for link in await netlink.links() for address in await netlink.addresses(link.index)],
+        ]
+    chosen_pods = choose_cidr(pods, taken)
+    return chosen_pods, choose_cidr(services, [*taken, chosen_pods])
+
+
+async def purge_host(settings: Settings) -> Sequence[str]:
+    """Remove what the cluster made on this host: containers, rules, network, mounts.  Returns what was done, in words."""
+    if settings.runtime == "simulated":
+        return ()
+    lines: list[str] = []
+    runtime = docker_runtime(settings, entropy=SystemEntropy())
+    try:
+        containers = await runtime.engine.list()
+        await asyncio.gather(*(runtime.engine.remove(container.id) for container in containers))
+        await runtime.sandboxes.purge()
+        lines.append(f"removed {len(containers)} containers")
+    finally:
+        await runtime.close()
+    await runtime.network.purge()
+    return lines

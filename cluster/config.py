@@ -36,9 +36,24 @@ class Settings:
     pod_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     cluster_domain: str = "cluster.local"
+    docker_host: str = "unix:///var/run/docker.sock"
     allow_privileged: bool = False
     allow_host_network: bool = False
     allowed_host_paths: tuple[str, ...] = ()
+
+    @property
+    def node_cidr(self) -> str:
+        """This node's part of the pod range."""
+        return str(next(IPv4Network(self.pod_cidr).subnets(new_prefix=24)))
+
+    @property
+    def gateway_ip(self) -> str:
+        """The node's address towards its pods."""
+        return str(IPv4Network(self.node_cidr)[1])
+
+    @property
+    def docker_socket(self) -> str:
+        return self.docker_host.removeprefix("unix://")
 
     @property
     def kubernetes_ip(self) -> str:
@@ -127,6 +142,8 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
             raise SettingsError(f"{where}: {name}: {network} is too small, /24 is the least")
     if document.get("runtime", "docker") not in ("docker", "simulated"):
         raise SettingsError(f"{where}: runtime: {document['runtime']!r} is neither docker nor simulated")
+    if not str(document.get("docker_host", "unix://")).startswith("unix://"):
+        raise SettingsError(f"{where}: docker_host: only an engine on this host's unix:// socket can run pods")
     if not re.fullmatch(r"[a-z0-9]{4,16}", str(document.get("cluster_id", ""))):
         raise SettingsError(f"{where}: cluster_id: 4 to 16 lower-case letters and digits are needed")
     values = dict(document)

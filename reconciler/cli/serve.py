@@ -74,14 +74,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
         try:
             _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
             logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
-            failure = loop.create_task(cluster.failed(), name="cluster-failure")
-            stopped = loop.create_task(stopping.wait(), name="stop-signal")
-            await asyncio.wait({failure, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if failure.done():
-                logger.error("a part of the cluster failed for good", error=repr(failure.result()))
-                return Exit.FAILED
-            failure.cancel()
+            await stopping.wait()
         finally:
             logger.info("stopping; containers keep running")
             await gitops.stop()

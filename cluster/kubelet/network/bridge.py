@@ -19,11 +19,15 @@ _SYSCTL = Path("/proc/sys/net/ipv4")
 
 @dataclass(frozen=True, slots=True)
 class BridgeSettings:
-    """`cidr` is this node's pod range.  Names are at most 15 bytes (IFNAMSIZ) and derive from the cluster id."""
+    """`cidr` is this node's pod range.  Names are at most 15 bytes (IFNAMSIZ) and derive from the cluster id.
+
+    `addresses` are further ones the node answers on for its pods: cluster DNS has its there.
+    """
 
     cluster_id: str
     cidr: str
     mtu: int = 1500
+    addresses: tuple[str, ...] = ()
 
     @property
     def bridge(self) -> str:
@@ -133,11 +137,12 @@ class BridgeNetwork:
         if link.mtu != self._settings.mtu:
             await netlink.set_mtu(link.index, self._settings.mtu)
         await netlink.set_bridge_filtering(link.index)
-        wanted = self._interface(self._pool.gateway_ip)
+        wanted = [self._interface(self._pool.gateway_ip), *map(IPv4Interface, self._settings.addresses)]
         for address in await netlink.addresses(link.index):
-            if address != wanted:
+            if address not in wanted:
                 await netlink.delete_address(link.index, address)
-        await netlink.add_address(link.index, wanted)
+        for address in wanted:
+            await netlink.add_address(link.index, address)
         await netlink.set_up(link.index)
         return link
 
