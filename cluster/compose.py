@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import socket
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from cluster.apiserver.http import Identity
 from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy, SystemEntropy
-from cluster.base.http_client import HttpClient, UnixConnector
+from cluster.base.http_client import HttpClient
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
@@ -42,6 +43,7 @@ from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
 from cluster.kubelet.runtime.docker import DockerEngine
 from cluster.kubelet.runtime.docker_api import DockerApi
+from cluster.kubelet.runtime.docker_host import HostCredentials, docker_connector
 from cluster.kubelet.runtime.docker_images import DockerImages
 from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
@@ -220,11 +222,11 @@ class Runtime:
 
 
 def docker_runtime(settings: Settings, *, entropy: Entropy) -> Runtime:
-    """Docker over its socket, with our own sandboxes and bridge."""
-    client = HttpClient(UnixConnector(settings.docker_socket, host="docker"))
+    """The engine the docker command would use, with our own sandboxes and bridge."""
+    client = HttpClient(docker_connector(os.environ))
     api = DockerApi(client)
     engine = DockerEngine(api, cluster_id=settings.cluster_id, set_hostname=namespaces.set_hostname)
-    images = DockerImages(api)
+    images = DockerImages(api, credentials=HostCredentials(os.environ))
     return Runtime(
         engine=engine,
         streams=DockerStreams(api),

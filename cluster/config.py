@@ -17,6 +17,8 @@ from cluster.base.files import write_atomically
 
 SETTINGS_FILE = "cluster.json"
 DEFAULT_API_PORT = 6443
+DEFAULT_POD_CIDR = "10.244.0.0/16"
+DEFAULT_SERVICE_CIDR = "10.96.0.0/16"
 
 
 class SettingsError(ValueError):
@@ -33,10 +35,9 @@ class Settings:
     runtime: str = "docker"  # docker, simulated
     api_port: int = DEFAULT_API_PORT
     api_host: str = "127.0.0.1"
-    pod_cidr: str = "10.244.0.0/16"
-    service_cidr: str = "10.96.0.0/16"
+    pod_cidr: str = DEFAULT_POD_CIDR
+    service_cidr: str = DEFAULT_SERVICE_CIDR
     cluster_domain: str = "cluster.local"
-    docker_host: str = "unix:///var/run/docker.sock"
     allow_privileged: bool = False
     allow_host_network: bool = False
     allowed_host_paths: tuple[str, ...] = ()
@@ -50,10 +51,6 @@ class Settings:
     def gateway_ip(self) -> str:
         """The node's address towards its pods."""
         return str(IPv4Network(self.node_cidr)[1])
-
-    @property
-    def docker_socket(self) -> str:
-        return self.docker_host.removeprefix("unix://")
 
     @property
     def kubernetes_ip(self) -> str:
@@ -142,8 +139,6 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
             raise SettingsError(f"{where}: {name}: {network} is too small, /24 is the least")
     if document.get("runtime", "docker") not in ("docker", "simulated"):
         raise SettingsError(f"{where}: runtime: {document['runtime']!r} is neither docker nor simulated")
-    if not str(document.get("docker_host", "unix://")).startswith("unix://"):
-        raise SettingsError(f"{where}: docker_host: only an engine on this host's unix:// socket can run pods")
     if not re.fullmatch(r"[a-z0-9]{4,16}", str(document.get("cluster_id", ""))):
         raise SettingsError(f"{where}: cluster_id: 4 to 16 lower-case letters and digits are needed")
     values = dict(document)

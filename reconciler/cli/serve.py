@@ -53,9 +53,9 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from cluster.base.clock import SystemClock
     from cluster.base.entropy import SystemEntropy
     from cluster.compose import Cluster
-    from reconciler.cli.bootstrap import Bootstrap, start_gitops
+    from reconciler.cli.bootstrap import bootstrap_of, start_gitops
 
-    settings = _settings(args, state_dir)
+    settings = await _settings(args, state_dir)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,12 +65,8 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     run_file = state_dir / RUN_FILE
     try:
         await cluster.start()
-        gitops = await start_gitops(
-            cluster,
-            Bootstrap(source=args.source, path=args.path, ref=args.ref) if args.source else None,
-            clock=clock,
-            entropy=entropy,
-        )
+        bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
+        gitops = await start_gitops(cluster, bootstrap, state_dir=state_dir, clock=clock, entropy=entropy)
         try:
             _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
             logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
@@ -84,10 +80,13 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     return Exit.OK
 
 
-def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
+async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
     from cluster.base.entropy import SystemEntropy
+    from cluster.compose import choose_ranges
     from cluster.config import (
         DEFAULT_API_PORT,
+        DEFAULT_POD_CIDR,
+        DEFAULT_SERVICE_CIDR,
         SETTINGS_FILE,
         SettingsError,
         create_settings,
@@ -100,11 +99,16 @@ def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
         if (state_dir / SETTINGS_FILE).exists():
             settings = load_settings(state_dir)
         else:
+            ranges = {}
+            if args.runtime == "docker":
+                pods, services = await choose_ranges(DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR)
+                ranges = {"pod_cidr": pods, "service_cidr": services}
             settings = create_settings(
                 state_dir,
                 cluster_id=SystemEntropy().suffix(8),
                 api_port=args.port or free_port(DEFAULT_API_PORT, host="127.0.0.1"),
                 runtime=args.runtime,
+                **ranges,
             )
         if args.runtime != settings.runtime:
             raise CommandError(
