@@ -50,8 +50,9 @@ from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
 from cluster.machinery.errors import ServiceUnavailable
+from cluster.machinery.resource import Resource
 from cluster.resources.builtin import PODS, SERVICES
-from cluster.resources.catalog import builtin_catalog
+from cluster.resources.catalog import Catalog, builtin_catalog
 from cluster.scheduler.scheduler import Scheduler
 from cluster.simulation.engine import SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
 from cluster.store.compactor import Compactor
@@ -69,6 +70,15 @@ def identity_of(user: str) -> Identity:
     elif user.startswith("system:node:"):
         groups = ["system:nodes", *groups]
     return Identity(user, tuple(groups))
+
+
+def served_resources(catalog: Catalog) -> Sequence[Resource]:
+    """Each stored resource once, in the version it is stored in."""
+    return [
+        descriptor.resource
+        for descriptor in catalog
+        if "list" in descriptor.resource.verbs and descriptor.storage == descriptor.resource
+    ]
 
 
 class Channels:
@@ -113,9 +123,10 @@ class ControlPlane:
         key = serialization.load_pem_private_key(credentials.token_key, password=None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError("the service account key is not an elliptic curve key")
+        catalog = builtin_catalog()
         self._api = ApiServer(
             store=self._store,
-            catalog=builtin_catalog(),
+            catalog=catalog,
             clock=clock,
             entropy=entropy,
             node_channels=self.channels,
@@ -148,13 +159,18 @@ class ControlPlane:
             name="reconciler",
             now=clock.now(),
         )
-        self._start_deciding(self._api, self._store)
+        self._supervisor.start("compactor", Compactor(self._store, clock).run)
+        self._start_deciding(self._api, catalog, ca_pem=credentials.ca.certificate.decode())
 
-    def _start_deciding(self, api: ApiServer, store: SqliteStore) -> None:
+    def _start_deciding(self, api: ApiServer, catalog: Catalog, *, ca_pem: str) -> None:
         clock, entropy, cache = self._clock, self._entropy, api.cache()
-        self._supervisor.start("compactor", Compactor(store, clock).run)
         controllers = Controllers(
-            transport_of=lambda user: api.transport(identity_of(user)), cache=cache, clock=clock, entropy=entropy
+            transport_of=lambda user: api.transport(identity_of(user)),
+            cache=cache,
+            clock=clock,
+            entropy=entropy,
+            served=lambda: served_resources(catalog),
+            ca_pem=ca_pem,
         )
         self._supervisor.start("controllers", controllers.run)
         transport = api.transport(identity_of(Scheduler.identity))
