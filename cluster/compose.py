@@ -412,7 +412,7 @@ async def choose_ranges(pods: str, services: str) -> tuple[str, str]:
     """The pod and service ranges, moved where this host's routes or addresses already use them."""
     async with open_netlink() as netlink:
         taken = [
-            *await netlink.routed_ranges(),
+            *await netlink.routed_ranges(except_through=0),
             *[str(address) for link in await netlink.links() for address in await netlink.addresses(link.index)],
         ]
     chosen_pods = choose_cidr(pods, taken)

@@ -6,6 +6,7 @@ Composition and housekeeping only; what a pod needs is `plan`'s, how it is done 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -51,6 +52,7 @@ from cluster.resources.builtin import PODS, SERVICES
 
 TICK_S = 1.0
 RELIST_S = 10.0
+FIRST_REPORT_WAIT_S = 5.0
 
 
 class Kubelet:
@@ -186,6 +188,10 @@ class Kubelet:
                 await self._relist()
 
     async def _run_node(self) -> None:
+        # The first report waits a moment for the engine, so that a node that is well does not start out NotReady.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPORT_WAIT_S):
+                await self._adopted.wait()
         await self._reporter.run()
 
     # Pods
