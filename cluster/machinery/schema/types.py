@@ -34,9 +34,9 @@ def type_errors(node: Node, obj: Obj) -> tuple[str, ...]:
 
 
 def _check(node: Node, value: Any, struct: str, path: str, found: list[str]) -> None:
-    if value is None:
-        return
     kind = node.type
+    if value is None or (type(value) is str and kind == "string" and not node.format):
+        return  # what most values are
     match value:
         case str():
             _check_string(node, value, struct, path, found)
