@@ -21,13 +21,16 @@ _FIELD_ZERO = {"apiVersion": "v1"}
 _MODE = {"defaultMode": FILE_MODE}
 
 
-def default_pod_spec(spec: Obj) -> Obj:
-    """A template's pod spec with its defaults."""
+def default_pod_spec(spec: Obj, *, host_ports: bool = False) -> Obj:
+    """A pod spec with the defaults that templates have too.
+
+    With `host_ports` containers on the host's network get their ports there: only in real pods, since 1.28.
+    """
     made = filled(spec, _SPEC_ZERO, _SPEC_ABSENT)
     # Two spellings of one field; clients that know only the old one still read it.
     if account := made.get("serviceAccountName") or made.get("serviceAccount"):
         made["serviceAccountName"] = made["serviceAccount"] = account
-    host_network = bool(made.get("hostNetwork"))
+    host_network = host_ports and bool(made.get("hostNetwork"))
     for field in ("containers", "initContainers", "ephemeralContainers"):
         each(made, field, lambda container: _default_container(container, host_network=host_network))
     each(made, "volumes", _default_volume)
@@ -36,7 +39,7 @@ def default_pod_spec(spec: Obj) -> Obj:
 
 def default_pod(pod: Obj) -> Obj:
     """A pod with its defaults: the template's, and what is only decided for real pods."""
-    spec = dict(default_pod_spec(pod.get("spec") or {}))
+    spec = dict(default_pod_spec(pod.get("spec") or {}, host_ports=True))
     spec.setdefault("enableServiceLinks", True)
     for field in ("containers", "initContainers"):
         each(spec, field, _requests_from_limits)
