@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from loguru import logger
 
@@ -48,6 +47,7 @@ from reconciler.health.rules import health_of
 from reconciler.health.status import worst
 from reconciler.history.runs import History, error_of, proven_trees, runs_of
 from reconciler.model import (
+    Action,
     Done,
     Health,
     HealthStatus,
@@ -269,7 +269,7 @@ class Applications:
         application: Obj,
         state: _State,
         prepared: Prepared,
-        changes: Sequence[Any],
+        changes: Sequence[Action],
         trigger: Trigger,
     ) -> Sequence[Done] | None:
         """Carry out `changes`; None when a newer commit took over before the end."""
@@ -278,7 +278,10 @@ class Applications:
         started, started_at = self._clock.monotonic(), format_time(self._clock.now())
         chosen = {action.ref for action in changes}
         quiet = [action for action in prepared.plan.actions if action.verb not in _CHANGING]
-        actions = [action for action in prepared.plan.actions if action.verb in _CHANGING and action.ref in chosen]
+        wanted = [action for action in prepared.plan.actions if action.verb in _CHANGING and action.ref in chosen]
+        # Claimed before the first request, with no await between asking and claiming: two applications that planned the
+        # same new object at the same time must not both apply it.
+        actions, lost = self._claimed(spec.key, wanted)
 
         def superseded() -> bool:
             newest = self._sources.state(spec.repository)
@@ -291,7 +294,7 @@ class Applications:
         self._claim(spec.key, state)
         state.failures = failures_after(acted, state.failures, self._clock.monotonic())
         stopped = len(acted) < len(actions)
-        done = [*acted, *(Done(action) for action in quiet), *_still_failing(prepared, chosen, state.failures)]
+        done = [*acted, *lost, *(Done(action) for action in quiet), *_still_failing(prepared, chosen, state.failures)]
         state.attempt = Attempt(
             revision=revision,
             trigger=trigger,
@@ -492,6 +495,18 @@ class Applications:
         )
         self._claim(key, state)
         return state
+
+    def _claimed(self, key: Key, wanted: Sequence[Action]) -> tuple[Sequence[Action], Sequence[Done]]:
+        """The actions whose objects are now this application's, and a refusal for each of the others."""
+        actions: list[Action] = []
+        lost: list[Done] = []
+        for action in wanted:
+            owner = self._claims.setdefault(action.ref, key)
+            if owner == key:
+                actions.append(action)
+            else:
+                lost.append(Done(replace(action, verb=Verb.REFUSE, reason=f"application {owner} owns it")))
+        return actions, lost
 
     def _claim(self, key: Key, state: _State) -> None:
         """Make the claims of `key` those of its inventory."""

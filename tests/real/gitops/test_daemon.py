@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cluster.machinery.objects import Key, Obj
 from cluster.resources.builtin import CONFIG_MAPS
 from reconciler.config import SYSTEM_NAMESPACE, Bootstrap, Settings
 from reconciler.crds.application import APPLICATIONS
+from reconciler.crds.inventory import INVENTORIES
 from reconciler.crds.repository import REPOSITORIES
 from reconciler.crds.run import RUNS
 from reconciler.daemon.daemon import Daemon
@@ -271,6 +273,90 @@ async def test_an_application_that_is_deleted_takes_its_objects_with_it(world: W
     await transport.delete(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
     await world.until(lambda: world.value("a") is None)
     await world.until(lambda: world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap")) is None)
+
+
+async def test_of_two_applications_that_declare_one_object_the_first_keeps_it(world: World) -> None:
+    child = (
+        "apiVersion: gitops.reconciler.io/v1\nkind: Application\nmetadata: {name: child, namespace: reconciler-system}\n"
+        "spec: {repositoryRef: {name: bootstrap}, path: child, targetNamespace: default}\n"
+    )
+    commit = world.repository.commit("one", {"child.yaml": child, "child/a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    await world.until(lambda: "bootstrap owns it" in str(world.status("child").get("conditions")))
+    owners = [
+        inventory["application"]
+        for inventory in world.api.list(INVENTORIES)
+        if any(entry["name"] == "a" for entry in inventory["entries"])
+    ]
+    assert owners == ["bootstrap"]
+
+
+async def test_an_application_waits_for_those_it_depends_on(world: World) -> None:
+    def app(name: str, **spec: str) -> str:
+        extra = "".join(f", {field}: {text}" for field, text in spec.items())
+        return (
+            "apiVersion: gitops.reconciler.io/v1\nkind: Application\n"
+            f"metadata: {{name: {name}, namespace: reconciler-system}}\n"
+            f"spec: {{repositoryRef: {{name: bootstrap}}, path: {name}, targetNamespace: default{extra}}}\n"
+        )
+
+    world.settings = replace(world.settings, bootstrap=Bootstrap(path=str(world.repository.path), directory="root"))
+    broken = "kind: Nonsense\napiVersion: v1\nmetadata: {name: x}\n"
+    files = {
+        "root/apps.yaml": app("first") + "---\n" + app("second", dependsOn="[{name: first}]"),
+        "first/a.yaml": broken,
+        "second/b.yaml": config_map("b"),
+    }
+    world.repository.commit("one", files)
+    world.start()
+    await world.until(lambda: "waits for application first" in str(world.status("second").get("conditions")))
+    assert world.value("b") is None
+    world.repository.commit("two", {"first/a.yaml": config_map("a")})
+    await world.until(lambda: world.value("b") == "1")
+
+
+async def test_drift_that_is_only_reported_is_left_alone(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    world.api.put(APPLICATIONS, {**application, "spec": {**application["spec"], "drift": "report"}})
+    live = world.api.find("ConfigMap", "a")
+    assert live is not None
+    world.api.put(CONFIG_MAPS, {**live, "data": {"value": "changed"}})
+    await world.until(lambda: world.status().get("drifted") == ["ConfigMap default/a"])
+    assert world.value("a") == "changed"
+
+
+async def test_a_suspended_application_is_left_alone_until_it_is_resumed(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    world.api.put(APPLICATIONS, {**application, "spec": {**application["spec"], "suspend": True}})
+    await world.until(lambda: "Suspended" in str(world.status()["conditions"]))
+    second = world.repository.commit("two", {"a.yaml": config_map("a", "2")})
+    repositories = Key(SYSTEM_NAMESPACE, "bootstrap")
+    await world.until(lambda: (world.api.get(REPOSITORIES, repositories) or {})["status"]["revision"] == second)
+    assert world.value("a") == "1"
+    suspended = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert suspended is not None
+    world.api.put(APPLICATIONS, {**suspended, "spec": {**suspended["spec"], "suspend": False}})
+    await world.until(lambda: world.value("a") == "2")
+
+
+async def test_a_newer_commit_takes_over_between_batches(world: World) -> None:
+    slow = {f"{n:03}.yaml": config_map(f"c{n:03}") for n in range(100)}
+    world.repository.commit("one", slow)
+    world.start()
+    # While the first is being applied, the second comes: what the first had not begun is applied from the second only.
+    await world.until(lambda: world.value("c000"))
+    second = world.repository.commit("two", {name: text.replace('"1"', '"2"') for name, text in slow.items()})
+    await world.until(lambda: world.synced(second))
+    assert {world.value(f"c{n:03}") for n in range(100)} == {"2"}
 
 
 async def test_a_kind_and_its_objects_in_one_commit(world: World) -> None:
