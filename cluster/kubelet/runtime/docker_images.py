@@ -64,7 +64,9 @@ class DockerImages:
     async def import_tar(self, image: str, content: bytes, *, changes: Sequence[str]) -> None:
         """Make `image` (name:tag) of one layer, the tar `content`, with Dockerfile instructions `changes`."""
         name, tag = split_image(image)
-        query = {"fromSrc": "-", "repo": name, "tag": tag, "changes": "\n".join(changes)}
+        query = {"fromSrc": "-", "repo": name, "tag": tag}
+        if changes:
+            query["changes"] = "\n".join(changes)
         await self._api.call("POST", "/images/create", query=query, raw_body=content)
 
     async def remove(self, image: str) -> None:

@@ -134,3 +134,35 @@ async def test_purge_leaves_nothing(host: Host) -> None:
 async def test_a_container_that_shares_our_own_name_space_is_never_renamed() -> None:
     with pytest.raises(PermissionError):
         namespaces.set_hostname(os.getpid(), "stolen")
+
+
+async def test_the_sandbox_reaps_the_orphans_of_a_shared_pid_namespace(host: Host) -> None:
+    pool = host.pool(warm_min=1)
+    await pool.fill()
+    sandbox = await pool.acquire("uid-1", "ns", "web", hostname="web-0", needs=PLAIN)
+    script = "(sh -c 'sleep 0.1 & exit' &); echo made"
+    first = await host.run(pool, sandbox, script, share_pid_with=sandbox.id)
+    assert await host.output(first) == "made\n"
+    # an orphan that nobody reaped would be a zombie, state Z, of process 1
+    count = "sleep 0.5; cat /proc/[0-9]*/stat"
+    output = await host.output(await host.run(pool, sandbox, count, share_pid_with=sandbox.id))
+    assert "1 (sandbox) S 0" in output
+    assert " Z " not in output
+
+
+async def test_a_container_without_rights_starts_through_the_program_too(host: Host) -> None:
+    pool = host.pool(warm_min=1)
+    await pool.fill()
+    sandbox = await pool.acquire("uid-1", "ns", "web", hostname="web-0", needs=PLAIN)
+    container_id = await host.run(
+        pool,
+        sandbox,
+        "hostname; touch /x",
+        user="1000:1000",
+        read_only_root=True,
+        no_new_privileges=True,
+        capabilities_drop=("ALL",),
+    )
+    output = await host.output(container_id)
+    assert "web-0\n" in output
+    assert "Read-only file system" in output
