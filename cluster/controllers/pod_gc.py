@@ -14,7 +14,7 @@ from cluster.client.controller import DONE, Controller, Result
 from cluster.client.writes import Delete, Write
 from cluster.controllers.pods import is_finished
 from cluster.machinery.errors import NotFound
-from cluster.machinery.objects import Key, Obj, field_of, is_deleting, key_of, meta_of, uid_of
+from cluster.machinery.objects import Key, Obj, field_of, is_deleting, key_of, meta_of, name_of, uid_of
 from cluster.resources.builtin import NODES, PODS
 
 PERIOD_S = 20.0
@@ -43,7 +43,7 @@ def plan_pod_gc(
 
 
 class PodGcController(Controller):
-    """Looks at everything each PERIOD_S; its only key is the empty one."""
+    """Looks at everything each PERIOD_S in which a pod or the set of nodes changed; its only key is the empty one."""
 
     name: ClassVar = "pod-gc"
     account: ClassVar = "pod-garbage-collector"
@@ -53,9 +53,12 @@ class PodGcController(Controller):
 
     def on_start(self, supervisor: Supervisor) -> None:
         self._absent_since: dict[str, float] = {}
+        self._pods_changed = True
+        self._nodes: tuple[str, ...] = ()
         supervisor.start("pod-gc-period", self._tick)
 
     def wants(self, change: Change) -> bool:
+        self._pods_changed = True
         return False
 
     async def reconcile(self, key: Key) -> Result:
@@ -66,7 +69,11 @@ class PodGcController(Controller):
     async def _tick(self) -> None:
         while True:
             await self.clock.sleep(PERIOD_S)
-            self.queue.add(Key("", ""))
+            nodes = tuple(map(name_of, self.cache.list(NODES)))
+            if self._pods_changed or self._absent_since or nodes != self._nodes:
+                self._pods_changed = False
+                self._nodes = nodes
+                self.queue.add(Key("", ""))
 
     async def _absent_nodes(self, pods: Sequence[Obj]) -> frozenset[str]:
         """Nodes that pods name, that the cache has not seen for QUARANTINE_S, and that the API does not have either."""

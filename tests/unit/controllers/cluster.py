@@ -10,6 +10,8 @@ from typing import Any
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import Identity
 from cluster.base.entropy import SeededEntropy
+from cluster.client.cache import Cache
+from cluster.client.informer import Informer
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.controllers.run import Controllers
 from cluster.machinery.objects import Key, Obj, name_of
@@ -82,7 +84,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
+async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
+    """With `informer` the loops read a cache of their own, fed by watches, which lags behind what they write."""
     clock = SteppedClock()
     clock.time = 1_767_323_045.0
     async with running(clock=clock) as server:
@@ -94,24 +97,28 @@ async def cluster(*, scheduler: bool = True) -> AsyncIterator[Cluster]:
             return server.transport(Identity(user, groups))
 
         entropy = SeededEntropy(7)
+        tasks = []
+        cache: Cache = server.cache()
+        if informer:
+            watched = [resource for resource in BUILTIN if "watch" in resource.verbs]
+            cache = Informer(server.transport(ADMIN), watched, clock, entropy)
+            tasks.append(asyncio.create_task(cache.run()))
         controllers = Controllers(
             transport_of=transport_of,
-            cache=server.cache(),
+            cache=cache,
             clock=clock,
             entropy=entropy,
             served=lambda: BUILTIN,
             ca_pem="PEM",
         )
-        tasks = [asyncio.create_task(controllers.run())]
-        if scheduler:
-            binder = Scheduler(
-                transport=transport_of(Scheduler.identity),
-                cache=server.cache(),
-                clock=clock,
-                entropy=entropy,
-                recorder=SilentRecorder(),
-            )
-            tasks.append(asyncio.create_task(binder.run()))
+        binder = Scheduler(
+            transport=transport_of(Scheduler.identity),
+            cache=cache,
+            clock=clock,
+            entropy=entropy,
+            recorder=SilentRecorder(),
+        )
+        tasks += [asyncio.create_task(controllers.run()), asyncio.create_task(binder.run())]
         try:
             yield Cluster(server, clock)
         finally:

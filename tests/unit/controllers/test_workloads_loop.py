@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from cluster.client.lease import Heartbeat
 from cluster.client.transport import DeleteOptions
 from cluster.controllers.endpointslice import SERVICE_LABEL
@@ -40,10 +42,13 @@ def deployment(image: str = "web:1", replicas: int = 3) -> dict[str, Any]:
     }
 
 
-async def test_a_deployment_becomes_pods_on_nodes_and_reports_them() -> None:
-    async with cluster() as world:
+@pytest.mark.parametrize("informer", [False, True], ids=["own state", "informer"])
+async def test_a_deployment_becomes_pods_on_nodes_and_reports_them(informer: bool) -> None:
+    async with cluster(informer=informer) as world:
         await world.add_node("n1")
         await world.add_node("n2")
+        made: set[str] = set()
+        world.server.cache().subscribe(PODS, lambda change: made.add(uid_of(change.new or change.old or {})))
         await world.api.create(DEPLOYMENTS, deployment())
         pods = await world.until(
             lambda: (
@@ -64,7 +69,7 @@ async def test_a_deployment_becomes_pods_on_nodes_and_reports_them() -> None:
         )
         assert [c["reason"] for c in status["conditions"]] == ["MinimumReplicasAvailable", "NewReplicaSetAvailable"]
         await world.settle()
-        assert len(world.list(PODS)) == 3
+        assert len(made) == 3
         assert len(world.list(REPLICA_SETS)) == 1
 
 
@@ -130,8 +135,9 @@ async def run_pods(world: Cluster, number: int) -> None:
     raise AssertionError("the rollout does not end")
 
 
-async def test_a_new_template_is_rolled_out_and_a_revert_rolls_back() -> None:
-    async with cluster() as world:
+@pytest.mark.parametrize("informer", [False, True], ids=["own state", "informer"])
+async def test_a_new_template_is_rolled_out_and_a_revert_rolls_back(informer: bool) -> None:
+    async with cluster(informer=informer) as world:
         await world.add_node("n1")
         await world.api.create(DEPLOYMENTS, deployment())
         await run_pods(world, 3)
@@ -157,8 +163,9 @@ def with_image(world: Cluster, image: str) -> Obj:
     return with_field(found, ["spec", "template", "spec", "containers"], containers)
 
 
-async def test_a_deleted_deployment_takes_its_replica_sets_and_pods_with_it() -> None:
-    async with cluster() as world:
+@pytest.mark.parametrize("informer", [False, True], ids=["own state", "informer"])
+async def test_a_deleted_deployment_takes_its_replica_sets_and_pods_with_it(informer: bool) -> None:
+    async with cluster(informer=informer) as world:
         await world.api.create(DEPLOYMENTS, deployment())
         await world.until(lambda: len(world.list(PODS)) == 3)
         await world.api.delete(DEPLOYMENTS, Key("default", "web"), DeleteOptions(propagation_policy="Background"))
@@ -264,3 +271,21 @@ async def test_what_happened_is_told_as_events_of_each_component() -> None:
 
         wanted = {("ScalingReplicaSet", "deployment-controller"), ("SuccessfulCreate", "replicaset-controller")}
         await world.until(lambda: wanted <= told())
+
+
+async def test_pods_of_a_node_that_was_removed_are_forced_out() -> None:
+    async with cluster() as world:
+        await world.add_node("n1")
+        await world.api.create(DEPLOYMENTS, deployment(replicas=1))
+        (pod,) = await world.until(
+            lambda: [pod for pod in world.list(PODS) if field_of(pod, "spec", "nodeName") == "n1"]
+        )
+        await world.api.delete(NODES, Key("", "n1"))
+        for _ in range(40):
+            await world.settle(5)
+            if world.get(PODS, name_of(pod)) is None:
+                break
+        else:
+            raise AssertionError("the pod outlives its node")
+        (again,) = world.list(PODS)
+        assert not field_of(again, "spec", "nodeName")
