@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import yaml
 from yaml._yaml import CParser
 from yaml.events import (
@@ -127,7 +128,8 @@ def _json_document(raw: bytes, limits: Limits) -> Document | None:
     if max(raw.count(b"{"), raw.count(b"[")) > limits.nodes_max:
         raise YamlError(f"more than {limits.nodes_max} values")
     try:
-        value = json.loads(raw, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
+        value = orjson.loads(raw)  # strict: no lone surrogates, no infinities, no endless integers
+        json.loads(raw, object_pairs_hook=_unique_pairs)  # the only one that shows duplicates
     except _DuplicateKeyError as error:
         raise YamlError(str(error)) from error
     except (ValueError, RecursionError):
@@ -149,10 +151,6 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise _DuplicateKeyError(f"duplicate key {key[:64]!r}")
             seen.add(key)
     return made
-
-
-def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a JSON number")
 
 
 def _depth_over(value: Any, depth: int) -> bool:

@@ -143,7 +143,7 @@ def _validate_number(rules: Validations, value: float, path: str, causes: list[C
             causes.append(field.invalid(path, value, f"{path} in body should be greater than {least}"))
         elif value < least:
             causes.append(field.invalid(path, value, f"{path} in body should be greater than or equal to {least}"))
-    if (factor := rules.multiple_of) is not None and (value / factor) % 1 != 0:
+    if (factor := rules.multiple_of) and (value / factor) % 1 != 0:
         causes.append(field.invalid(path, value, f"{path} in body should be a multiple of {factor}"))
 
 

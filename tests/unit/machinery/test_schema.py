@@ -241,6 +241,10 @@ def test_a_broken_rule_is_worded_as_upstream_does(schema, value, reason, message
     ]
 
 
+def test_a_multiple_of_zero_demands_nothing():
+    assert validate(compile_structural(crd(f={"type": "integer", "multipleOf": 0})), {"spec": {"f": 3}}) == ()
+
+
 def test_required_fields_and_duplicate_list_keys_are_named():
     node = compile_structural(
         {

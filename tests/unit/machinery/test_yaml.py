@@ -65,6 +65,8 @@ def test_json_is_yaml_with_all_its_escapes():
         ("a: 1\nb: 2\na: 3\n", "duplicate key 'a'", 3, 1),
         ("y: 1\nyes: 2\n", "duplicate key 'true'", 2, 1),
         ('{"a": 1, "a": 2}', "duplicate key 'a'", 0, 0),
+        ('{"a": 1e999}', "too large for a number", 1, 7),
+        ('{"a": NaN, b: .nan}', "not a JSON number", 1, 15),
         ("a: [1\n", "did not find expected", 2, 1),
         ("a: *x\n", "unknown or recursive alias 'x'", 1, 4),
         ("a: &x [*x]\n", "unknown or recursive alias 'x'", 1, 8),
@@ -87,6 +89,11 @@ def test_bad_text_is_refused_with_its_place(text, message, line, column):
         load_documents(text)
     assert message in error.value.message
     assert (error.value.line, error.value.column) == (line, column)
+
+
+def test_a_lone_surrogate_is_refused_in_json_too():
+    with pytest.raises(YamlError):
+        load_documents('{"a": "\\ud800"}')
 
 
 @pytest.mark.parametrize(
