@@ -18,7 +18,7 @@ from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache, Change
 from cluster.client.controller import Recorder
 from cluster.client.node_channel import NodeChannel
-from cluster.client.transport import Transport
+from cluster.client.transport import Query, Transport, list_all
 from cluster.kubelet import checkpoint
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.images import Images
@@ -46,8 +46,8 @@ from cluster.kubelet.sync import PodTools, PodWorker
 from cluster.kubelet.volumes.mounts import Mounter, NoMounter, SystemMounter
 from cluster.kubelet.volumes.setup import PodVolumes
 from cluster.kubelet.volumes.tokens import TokenSource
-from cluster.machinery.errors import ApiError, NotFound
-from cluster.machinery.objects import Key, Obj, uid_of
+from cluster.machinery.errors import ApiError
+from cluster.machinery.objects import uid_of
 from cluster.resources.builtin import PODS, SERVICES
 
 TICK_S = 1.0
@@ -255,23 +255,13 @@ class Kubelet:
             del self._orphans_since[uid]
 
     async def _is_gone(self, uid: str) -> bool:
-        """Ask the API itself before anything is ended; False when it cannot be asked."""
-        pod = self._pod_of(uid)
-        if pod is None:
-            return True
+        """Ask the API itself, not the cache, before anything is ended; False when it cannot be asked."""
+        bound = Query(field_selector=f"spec.nodeName={self._settings.node_name}")
         try:
-            live = await self._transport.get(PODS, Key(str(pod["metadata"]["namespace"]), str(pod["metadata"]["name"])))
-        except NotFound:
-            return True
+            live = await list_all(self._transport, PODS, bound)
         except ApiError:
             return False
-        return uid_of(live) != uid
-
-    def _pod_of(self, uid: str) -> Obj | None:
-        worker = self._workers.get(uid)
-        if worker is not None and worker.pod is not None:
-            return worker.pod
-        return checkpoint.read_pod(self._settings.root_dir, uid)
+        return all(uid_of(pod) != uid for pod in live.items)
 
     def _remembered_addresses(self) -> dict[str, str]:
         found = {uid: checkpoint.read_address(self._settings.root_dir, uid) for uid in sorted(self._claimed)}

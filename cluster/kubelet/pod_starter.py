@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loguru import logger
+
 from cluster.base.clock import Clock
 from cluster.client.cache import Cache
 from cluster.client.controller import Recorder
@@ -36,8 +38,10 @@ from cluster.kubelet.probes import Outcome
 from cluster.kubelet.runtime.api import ContainerEngine, PodNetwork, Sandbox, Sandboxes
 from cluster.kubelet.settings import KubeletSettings
 from cluster.kubelet.sources import SourceReader, Sources
+from cluster.kubelet.volumes.content import VolumeError
 from cluster.kubelet.volumes.setup import MountedVolume, PodVolumes, pod_directory
-from cluster.machinery.objects import Key, Obj, name_of, namespace_of, uid_of
+from cluster.machinery.errors import ApiError
+from cluster.machinery.objects import Key, Obj, key_of, name_of, namespace_of, uid_of
 from cluster.resources.builtin import SERVICES
 
 HOOK_TIMEOUT_S = 300.0
@@ -115,10 +119,20 @@ class PodStarter:
         self._claimed[uid] = sandbox
 
     async def refresh_volumes(self, pod: Obj) -> Mapping[str, MountedVolume]:
-        """Every volume made or brought up to date.  Raises VolumeError, ApiError."""
-        sources = await self._sources.read(pod)
+        """Every volume made or brought up to date.  What was made before serves on when its source cannot be read now.
+
+        Raises VolumeError, ApiError.
+        """
         stamp = self._clock.now().strftime("%Y_%m_%d_%H_%M_%S")
-        return await self._volumes.set_up(pod, sources, self._placement(pod), stamp=stamp)
+        try:
+            sources = await self._sources.read(pod)
+            return await self._volumes.set_up(pod, sources, self._placement(pod), stamp=stamp)
+        except (ApiError, VolumeError) as error:
+            made = self._volumes.made_before(pod)
+            if made is None:
+                raise
+            logger.warning("volumes not refreshed", pod=str(key_of(pod)), reason=str(error))
+            return made
 
     async def start_container(self, pod: Obj, container: PodContainer, action: StartContainer) -> None:
         """Pull, create and start one attempt, then run its postStart hook.
@@ -127,7 +141,7 @@ class PodStarter:
         """
         uid = uid_of(pod)
         sandbox = self._claimed[uid]
-        sources = await self._sources.read(pod)
+        sources = await self._sources.read(pod, volumes=False)
         image = await self._images.ensure(pod, container.spec, sources)
         volumes = await self.refresh_volumes(pod)
         identity = Identity(

@@ -28,8 +28,8 @@ class Sources:
     secrets: Mapping[str, Obj] = field(default_factory=dict, repr=False)
 
 
-def source_names_of(pod: Obj) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of ConfigMaps and of Secrets that a pod's environment, volumes and image pulls refer to, sorted."""
+def source_names_of(pod: Obj, *, volumes: bool = True) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of ConfigMaps and of Secrets that a pod's environment, image pulls and `volumes` refer to, sorted."""
     config_maps: set[str] = set()
     secrets: set[str] = set()
     for container in containers_of(pod):
@@ -41,7 +41,7 @@ def source_names_of(pod: Obj) -> tuple[tuple[str, ...], tuple[str, ...]]:
             _add(config_maps, entry.get("configMapRef"), "name")
             _add(secrets, entry.get("secretRef"), "name")
     spec = spec_of(pod)
-    for volume in spec.get("volumes") or ():
+    for volume in (spec.get("volumes") or ()) if volumes else ():
         _add(config_maps, volume.get("configMap"), "name")
         _add(secrets, volume.get("secret"), "secretName")
         for part in (volume.get("projected") or {}).get("sources") or ():
@@ -71,10 +71,13 @@ class SourceReader:
         self._clock = clock
         self._kept: dict[tuple[str, Key], _Kept] = {}
 
-    async def read(self, pod: Obj) -> Sources:
-        """Everything the pod names.  Raises ApiError when something was never read and cannot be read now."""
+    async def read(self, pod: Obj, *, volumes: bool = True) -> Sources:
+        """Everything the pod names, or all but its volumes' sources.
+
+        Raises ApiError when something was never read and cannot be read now.
+        """
         namespace = namespace_of(pod)
-        config_maps, secrets = source_names_of(pod)
+        config_maps, secrets = source_names_of(pod, volumes=volumes)
         found_maps = {name: await self._get(CONFIG_MAPS, Key(namespace, name)) for name in config_maps}
         found_secrets = {name: await self._get(SECRETS, Key(namespace, name)) for name in secrets}
         return Sources(

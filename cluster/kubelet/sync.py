@@ -411,10 +411,7 @@ class PodWorker:
         if now - self._volumes_at < VOLUME_REFRESH_S or not spec_of(pod).get("volumes"):
             return
         self._volumes_at = now
-        try:
-            await self._tools.starter.refresh_volumes(pod)
-        except (VolumeError, ApiError) as error:
-            logger.warning("volumes not refreshed", pod=self._name, reason=str(error))
+        await self._tools.starter.refresh_volumes(pod)
 
     def _look_again(self, delay_s: float) -> None:
         at = self._tools.clock.now() + timedelta(seconds=delay_s)

@@ -16,7 +16,7 @@ from cluster.kubelet.downward import Placement
 from cluster.kubelet.podspec import spec_of
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.sources import Sources
-from cluster.kubelet.volumes.atomic import write_payload
+from cluster.kubelet.volumes.atomic import DATA, write_payload
 from cluster.kubelet.volumes.content import VolumeError, token_requests_of, volume_files
 from cluster.kubelet.volumes.host_path import host_path
 from cluster.kubelet.volumes.mounts import Mounter
@@ -71,6 +71,24 @@ class PodVolumes:
             except (OSError, ValueError) as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         return made
+
+    def made_before(self, pod: Obj) -> Mapping[str, MountedVolume] | None:
+        """Every volume as an earlier `set_up` left it; None unless all of them were made.  Raises VolumeError by policy."""
+        found: dict[str, MountedVolume] = {}
+        for volume in spec_of(pod).get("volumes") or ():
+            if (source := volume.get("hostPath")) is not None:
+                path = host_path(source, namespace_of(pod), self._policy, own_root=self._root)
+                found[volume["name"]] = MountedVolume(path)
+                continue
+            kind = next((kind for kind in (*WRITTEN_KINDS, "emptyDir") if kind in volume), None)
+            if kind is None or not _NAME.match(str(volume["name"])):
+                return None
+            path = pod_directory(self._root, uid_of(pod)) / "volumes" / kind / volume["name"]
+            written = kind in WRITTEN_KINDS
+            if not path.is_dir() or (written and not (path / DATA).is_symlink()):
+                return None
+            found[volume["name"]] = MountedVolume(path, read_only=written)
+        return found
 
     def sub_path(self, pod: Obj, volume: MountedVolume, mount: Obj, sub_path: str, container: str, place: int) -> Path:
         """Bind a subPath of a volume for the `place`-th mount of a container.  Raises VolumeError."""

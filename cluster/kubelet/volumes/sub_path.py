@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from cluster.kubelet.volumes.content import VolumeError
@@ -23,9 +24,14 @@ def open_inside(root: Path, sub_path: str, *, mode: int = 0o750) -> int:
     resolved = Path(os.path.realpath(base / pure))
     if resolved != base and base not in resolved.parents:
         raise VolumeError(f"subPath {sub_path!r} is not inside its volume")
+    return open_parts(base, resolved.relative_to(base).parts, mode=mode)
+
+
+def open_parts(base: Path, parts: Sequence[str], *, mode: int) -> int:
+    """An O_PATH descriptor reached from `base` name by name; a link on the way is refused.  Raises VolumeError."""
+    sub_path = "/".join(parts)
     descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        parts = resolved.relative_to(base).parts
         for place, part in enumerate(parts):
             try:
                 inner = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import Identity
 from cluster.base.entropy import SeededEntropy
 from cluster.base.tasks import Supervisor
+from cluster.client.cache import Cache, Change
 from cluster.client.transport import Transport
 from cluster.kubelet.kubelet import Kubelet
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
+from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.objects import Key, Obj
+from cluster.machinery.resource import Resource
+from cluster.machinery.selectors import Selector
 from cluster.resources.builtin import PODS
 from cluster.simulation.engine import Behaviour, SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
 from tests.apiservers import ADMIN, running
@@ -39,6 +43,49 @@ class Said:
         return [reason for reason, _ in self.events]
 
 
+class Line:
+    """A Transport that can be cut: what is asked while it is, is answered like a server that cannot be reached."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.cut = False
+
+    def __getattr__(self, verb: str) -> Any:
+        real = getattr(self._transport, verb)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if self.cut:
+                raise ServiceUnavailable("the line is cut")
+            return await real(*args, **kwargs)
+
+        return call
+
+
+class Blind:
+    """A Cache that has not read anything yet, and never will."""
+
+    async def sync(self, resources: Sequence[Resource]) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def get(self, resource: Resource, key: Key) -> Obj | None:
+        return None
+
+    def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
+        return ()
+
+    def owned_by(self, owner: Obj, resource: Resource) -> Sequence[Obj]:
+        return ()
+
+    def on_node(self, node: str, resource: Resource) -> Sequence[Obj]:
+        return ()
+
+    def revision(self, resource: Resource) -> int:
+        return 0
+
+    def subscribe(self, resource: Resource, handler: Callable[[Change], None]) -> Callable[[], None]:
+        return lambda: None
+
+
 class TestNode:
     """One node.  `restart` is the agent's: the engine and its containers go on."""
 
@@ -52,15 +99,16 @@ class TestNode:
         self._server = server
         self._root = root
         self._supervisor = Supervisor(clock)
-        self.kubelet = self._make()
+        self.line = Line(server.transport(Identity("system:node:n1", ("system:nodes", "system:authenticated"))))
+        self.kubelet = self._make(server.cache())
 
-    def _make(self) -> Kubelet:
+    def _make(self, cache: Cache) -> Kubelet:
         return Kubelet(
             settings=KubeletSettings(
                 node_name="n1", root_dir=self._root, node_ip="192.0.2.1", can_mount=False, policy=PodPolicy()
             ),
-            transport=self._server.transport(Identity("system:node:n1", ("system:nodes", "system:authenticated"))),
-            cache=self._server.cache(),
+            transport=self.line,
+            cache=cache,
             engine=self.engine,
             streams=self.engine,
             images=self.engine,
@@ -72,9 +120,9 @@ class TestNode:
             recorder=self.said,
         )
 
-    async def restart(self) -> None:
+    async def restart(self, *, cache: Cache | None = None) -> None:
         await self.kubelet.stop()
-        self.kubelet = self._make()
+        self.kubelet = self._make(cache or self._server.cache())
         await self.kubelet.start()
 
     async def stop(self) -> None:

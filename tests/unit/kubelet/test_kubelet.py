@@ -5,12 +5,12 @@ from typing import Any
 
 from cluster.client.node_channel import ContainerRef, LogOptions
 from cluster.client.transport import DeleteOptions
-from cluster.kubelet.runtime.api import State
+from cluster.kubelet.runtime.api import ContainerSpec, State
 from cluster.machinery.errors import NotFound
 from cluster.machinery.objects import Key, Obj, uid_of
 from cluster.resources.builtin import CONFIG_MAPS, LEASES, NODES, PODS
 from cluster.simulation.engine import Behaviour
-from tests.unit.kubelet.node import TestNode, node
+from tests.unit.kubelet.node import Blind, TestNode, node
 from tests.unit.kubelet.shapes import container, pod
 
 
@@ -235,3 +235,67 @@ async def test_termination_takes_sidecars_last(tmp_path: Path) -> None:
         await gone(machine)
         stops = [call.split("_")[1] for call in machine.engine.calls if call.startswith("stop k8s_")]
         assert stops == ["app", "side"]
+
+
+async def test_an_api_that_is_away_stops_no_restart_and_is_told_everything_after(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        await machine.create(pod())
+        seen = await machine.until(ready)
+        machine.line.cut = True
+        machine.engine.finish(seen["status"]["containerStatuses"][0]["containerID"].removeprefix("docker://"), 1)
+        for _ in range(15):
+            await machine.step()
+        assert [c.state for c in await machine.engine.list() if "_app_" in c.name] == [State.EXITED, State.RUNNING]
+        assert (await machine.pod())["status"] == seen["status"]
+        machine.line.cut = False
+        await machine.until(lambda now: ready(now) and now["status"]["containerStatuses"][0]["restartCount"] == 1)
+
+
+async def test_an_agent_that_restarts_without_an_api_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        await machine.create(pod())
+        seen = await machine.until(ready)
+        machine.line.cut = True
+        await machine.restart(cache=Blind())
+        for _ in range(15):
+            await machine.step()
+        assert len([c for c in await machine.engine.list() if c.state is State.RUNNING]) == 2
+        machine.engine.finish(seen["status"]["containerStatuses"][0]["containerID"].removeprefix("docker://"), 1)
+        for _ in range(15):
+            await machine.step()
+        assert len([c for c in await machine.engine.list() if c.state is State.RUNNING]) == 2
+
+
+async def test_containers_the_api_never_had_are_left_running_for_the_quarantine(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        await machine.create(pod())
+        await machine.until(ready)
+        await machine.kubelet.stop()
+        await machine.api.delete(PODS, Key("default", "web"), DeleteOptions(grace_period_s=0))
+        await machine.restart()
+        for _ in range(500):
+            await machine.step()
+        assert len([c for c in await machine.engine.list() if c.state is State.RUNNING]) == 2
+        for _ in range(200):
+            await machine.step()
+        assert await machine.engine.list() == []
+
+
+async def test_the_containers_of_others_are_never_touched(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        machine.engine.add_image("theirs:1")
+        foreign = await machine.engine.create(ContainerSpec(name="theirs", image="theirs:1", labels={"owner": "them"}))
+        await machine.engine.start(foreign)
+        for _ in range(30):
+            await machine.step()
+        assert machine.engine.container(foreign).state is State.RUNNING
+
+
+async def test_a_refused_field_holds_the_pod_and_says_why(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        volumes = [{"name": "data", "nfs": {"server": "192.0.2.9", "path": "/"}}]
+        await machine.create(pod(volumes=volumes))
+        for _ in range(3):
+            await machine.step()
+        assert ("FailedCreatePodSandBox", "spec.volumes[0].nfs: not supported on this node") in machine.said.events
+        assert await machine.engine.list() == []
