@@ -21,6 +21,7 @@ from cluster.apiserver.subresources.binding import bind
 from cluster.apiserver.subresources.eviction import evict
 from cluster.apiserver.subresources.exec import attach_to_container, exec_in_container
 from cluster.apiserver.subresources.log import read_log
+from cluster.apiserver.subresources.portforward import forward_ports
 from cluster.apiserver.subresources.scale import get_scale, patch_scale, update_scale
 from cluster.apiserver.subresources.status import RULES, RulesOf
 from cluster.apiserver.subresources.token import request_token
@@ -61,6 +62,7 @@ _SUBRESOURCES: Mapping[str, Mapping[str, VerbHandler]] = {
     "token": {"create": request_token},
     "log": {"get": read_log},
     "exec": {"get": exec_in_container, "create": exec_in_container},
+    "portforward": {"get": forward_ports, "create": forward_ports},
     "attach": {"get": attach_to_container, "create": attach_to_container},
 }
 

@@ -164,6 +164,39 @@ async def test_logs_and_exec_reach_the_node(kubectl: Kubectl) -> None:
     assert (echoed.code, echoed.out) == (3, "hello"), echoed.err
 
 
+async def test_ports_are_forwarded(kubectl: Kubectl, tmp_path: Path) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]},
+    }
+    await ok(kubectl("create", "-f", "-", stdin=orjson.dumps(pod).decode()))
+    await ok(
+        kubectl("patch", "pod", "p", "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Running"}}')
+    )
+    forwarding = await asyncio.create_subprocess_exec(
+        "kubectl",
+        "port-forward",
+        "pod/p",
+        ":80",
+        env={"KUBECONFIG": str(tmp_path / "kubeconfig"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert forwarding.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            line = (await forwarding.stdout.readline()).decode()
+            port = int(line.split("->")[0].rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello")
+            assert await reader.read() == b"HELLO"
+            writer.close()
+    finally:
+        forwarding.terminate()
+        await forwarding.wait()
+
+
 async def test_custom_resources_are_used_like_any_other(kubectl: Kubectl) -> None:
     await ok(kubectl("apply", "-f", "-", stdin=orjson.dumps(definition()).decode()))
     await ok(kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s"))

@@ -47,6 +47,26 @@ class Echo:
         return None
 
 
+class Loopback:
+    """A port of a pod that shouts back what it hears, once."""
+
+    def __init__(self) -> None:
+        self._heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self._answered = False
+
+    async def read(self) -> bytes:
+        if self._answered:
+            return b""
+        self._answered = True
+        return (await self._heard.get()).upper()
+
+    async def write(self, data: bytes) -> None:
+        await self._heard.put(data)
+
+    async def close(self) -> None:
+        return None
+
+
 class EchoNode:
     def __init__(self) -> None:
         self.session = Echo()
@@ -73,7 +93,9 @@ class EchoNode:
         return self.session
 
     async def connect(self, container: ContainerRef, port: int) -> ByteStream:
-        raise NotFound(f"nothing listens on {port}")
+        if port != 80:
+            raise NotFound(f"nothing listens on {port}")
+        return Loopback()
 
 
 class Peer:
@@ -189,3 +211,28 @@ async def test_a_program_that_cannot_be_started_ends_the_session_with_its_reason
 async def test_a_protocol_nobody_speaks_is_refused(server: ApiServer) -> None:
     assert (await ask(server, "exec", "v9.example.com", command=["cat"], stdout="true")).status == 400
     assert (await ask(server, "exec", command=["cat"], stdout="true")).status == 400
+
+
+async def test_ports_are_forwarded_over_plain_channels(server: ApiServer) -> None:
+    reply = await ask(server, "portforward", "v4.channel.k8s.io", ports="80")
+    assert reply.upgrade is not None
+    peer = Peer()
+    serving = asyncio.ensure_future(reply.upgrade(peer))
+    async with asyncio.timeout(10):
+        assert [await peer.messages.get(), await peer.messages.get()] == [b"\x00\x50\x00", b"\x01\x50\x00"]
+        peer.send(b"\x00hello")
+        assert await peer.messages.get() == b"\x00HELLO"
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_port_nobody_listens_on_is_told_on_its_error_channel(server: ApiServer) -> None:
+    reply = await ask(server, "portforward", "v4.channel.k8s.io", ports="81")
+    assert reply.upgrade is not None
+    peer = Peer()
+    serving = asyncio.ensure_future(reply.upgrade(peer))
+    async with asyncio.timeout(10):
+        messages = [await peer.messages.get() for _ in range(3)]
+    assert messages[2] == b"\x01nothing listens on 81"
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
