@@ -289,3 +289,34 @@ async def test_pods_of_a_node_that_was_removed_are_forced_out() -> None:
             raise AssertionError("the pod outlives its node")
         (again,) = world.list(PODS)
         assert not field_of(again, "spec", "nodeName")
+
+
+def config_map(name: str, *owners: dict[str, Any], namespace: str = "default") -> dict[str, Any]:
+    metadata = {"namespace": namespace, "name": name, "ownerReferences": list(owners)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
+def owner(name: str, uid: str, kind: str = "ConfigMap", api_version: str = "v1") -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid}
+
+
+async def test_only_what_certainly_lost_its_owners_is_collected() -> None:
+    async with cluster() as world:
+        lives = await world.api.create(CONFIG_MAPS, config_map("lives"))
+        foreign = await world.api.create(CONFIG_MAPS, config_map("foreign", namespace="kube-system"))
+        for name, owners in {
+            "lost": [owner("gone", "uid-gone")],
+            "replaced": [owner("lives", "uid-of-an-earlier-one")],
+            "kept": [owner("lives", uid_of(lives))],
+            "shared": [owner("lives", uid_of(lives)), owner("gone", "uid-gone")],
+            "unserved": [owner("x", "uid-x", "Widget", "example.com/v1")],
+            "elsewhere": [owner("foreign", uid_of(foreign))],
+        }.items():
+            await world.api.create(CONFIG_MAPS, config_map(name, *owners))
+        await world.until(lambda: not {"lost", "replaced"} & set(map(name_of, world.list(CONFIG_MAPS))))
+        await world.settle()
+        left = {name_of(obj): obj for obj in world.list(CONFIG_MAPS)}
+        assert {"kept", "shared", "unserved", "elsewhere"} <= left.keys()
+        assert [ref["name"] for ref in left["shared"]["metadata"]["ownerReferences"]] == ["lives"]
+        reasons = {event["reason"] for event in world.list(EVENTS)}
+        assert "OwnerRefInvalidNamespace" in reasons
