@@ -24,6 +24,7 @@ from reconciler.model import Manifest
 from reconciler.plan.normalise import normalise, problems_of
 from reconciler.projection import FIELD_MANAGER
 from reconciler.render.parsed import ParsedFiles
+from reconciler.render.parser import Parser
 from reconciler.render.plain import PlainRenderer
 from reconciler.source.folder import Folder
 
@@ -41,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     async def act(transport: Transport) -> int:
         folder = Folder(args.folder.resolve())
-        manifests = await PlainRenderer(ParsedFiles(None)).render(folder, await folder.head(), "")
+        parser = Parser()
+        manifests = await PlainRenderer(ParsedFiles(None), parser).render(folder, await folder.head(), "")
+        await parser.close()
         discovery = Discovery(transport)
         await discovery.refresh()
         desired = normalise(manifests.items, scopes=discovery.scopes(), target_namespace=args.target_namespace)

@@ -28,6 +28,7 @@ from reconciler.daemon.sources import Sources
 from reconciler.history.runs import History
 from reconciler.pipeline import CacheOf, Impersonate, Pipeline
 from reconciler.render.parsed import ParsedFiles
+from reconciler.render.parser import Parser
 from reconciler.render.plain import PlainRenderer
 
 IDENTITY = "system:serviceaccount:reconciler-system:reconciler"
@@ -59,6 +60,7 @@ class Daemon:
         self._settings = settings
         self._bootstrap: Key | None = None
         self._discovery = Discovery(transport)
+        self._parser = Parser()
         self._sources: Sources | None = None
         self._applications: Applications | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -85,6 +87,7 @@ class Daemon:
             self._unsubscribe()
         if self._applications is not None:
             self._applications.close()
+        await self._parser.close()
 
     async def _run(self) -> None:
         while True:
@@ -113,7 +116,7 @@ class Daemon:
         self._unsubscribe = applications.subscribe()
 
     def _composed(self) -> tuple[Sources, Applications]:
-        renderer = PlainRenderer(ParsedFiles(self._settings.state_dir / "parsed"))
+        renderer = PlainRenderer(ParsedFiles(self._settings.state_dir / "parsed"), self._parser)
         pipeline = Pipeline(discovery=self._discovery, cache_of=self._cache_of, renderer=renderer, clock=self._clock)
         wake: list[Callable[[Key], None]] = []
         sources = Sources(

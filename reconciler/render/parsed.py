@@ -59,13 +59,10 @@ class ParsedFiles:
             self._remember(blob, stored)
         return stored
 
-    def parse(self, blob: str, data: bytes) -> Parsed:
-        """Parse and remember; never raises for what the data contains."""
-        parsed = parse(data)
+    def put(self, blob: str, parsed: Parsed) -> None:
         self._remember(blob, parsed)
         if not parsed.error and not any(_is_secret(part.obj) for part in parsed.parts):
             self._store(blob, parsed)
-        return parsed
 
     def _remember(self, blob: str, parsed: Parsed) -> None:
         self._memory[blob] = parsed
@@ -98,6 +95,7 @@ class ParsedFiles:
 
 
 def parse(data: bytes) -> Parsed:
+    """Never raises for what the data contains."""
     try:
         documents = load_documents(data)
     except YamlError as error:

@@ -16,6 +16,7 @@ from cluster.machinery.objects import Obj
 from reconciler.content import File, Source, TooLarge, Tree
 from reconciler.model import Manifest, Manifests, Origin, Problem, Revision, digest_of
 from reconciler.render.parsed import Parsed, ParsedFiles, Part
+from reconciler.render.parser import Parser
 
 SUFFIXES = (".yaml", ".yml", ".json")
 OBJECTS_MAX = 20_000
@@ -39,8 +40,9 @@ _BUILDERS = {
 class PlainRenderer:
     """Deterministic and offline: the same tree gives the same manifests."""
 
-    def __init__(self, files: ParsedFiles) -> None:
+    def __init__(self, files: ParsedFiles, parser: Parser) -> None:
         self._files = files
+        self._parser = parser
         self._rendered: OrderedDict[tuple[str, str], Manifests] = OrderedDict()
 
     async def render(self, source: Source, revision: Revision, path: str) -> Manifests:
@@ -100,7 +102,8 @@ class PlainRenderer:
                 if total > BYTES_MAX:
                     problems.append(Problem(f"more than {BYTES_MAX} bytes of manifests", Origin(missing[blob], 0)))
                     return found
-                found[blob] = self._files.parse(blob, data)
+                found[blob] = await self._parser.parse(data)
+                self._files.put(blob, found[blob])
                 await asyncio.sleep(0)  # parsing is slow: let probes and watches have their turn
         return found
 

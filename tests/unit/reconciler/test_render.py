@@ -8,6 +8,7 @@ from pathlib import Path
 from reconciler.content import BLOB_MAX_BYTES, File, Source, TooLarge, Tree
 from reconciler.model import Manifests, Revision
 from reconciler.render.parsed import ParsedFiles
+from reconciler.render.parser import Parser
 from reconciler.render.plain import PlainRenderer
 
 GOOD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME}\n"
@@ -52,7 +53,7 @@ class Files:
 
 async def rendered(source: Files, parsed: ParsedFiles | None = None) -> Manifests:
     typed: Source = source
-    return await PlainRenderer(parsed or ParsedFiles(None)).render(typed, await source.head(), "")
+    return await PlainRenderer(parsed or ParsedFiles(None), Parser()).render(typed, await source.head(), "")
 
 
 async def test_documents_know_their_file_and_line() -> None:
