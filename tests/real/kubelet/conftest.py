@@ -28,7 +28,7 @@ from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import Container
 from cluster.kubelet.runtime.docker import DockerEngine
 from cluster.kubelet.runtime.docker_api import DockerApi
-from cluster.kubelet.runtime.docker_images import DockerImages
+from cluster.kubelet.runtime.docker_images import DockerImages, NoCredentials
 from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 from cluster.kubelet.security import PodPolicy
@@ -164,7 +164,7 @@ async def node(tmp_path: Path) -> AsyncIterator[DockerNode]:
     client = HttpClient(UnixConnector("/var/run/docker.sock"))
     docker = DockerApi(client)
     engine = DockerEngine(docker, cluster_id=cluster_id, set_hostname=namespaces.set_hostname)
-    images = DockerImages(docker)
+    images = DockerImages(docker, credentials=NoCredentials())
     image = f"reconciler.local/{cluster_id}/busybox:1"
     await images.import_tar(image, busybox_tar(), changes=('CMD ["sleep", "1d"]',))
     async with running(clock=SystemClock()) as server:
