@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.http import Identity
+from cluster.apiserver.state import RING_EVENTS_MAX
 from cluster.base.clock import Clock
 from cluster.base.entropy import SeededEntropy
 from cluster.client.node_channel import NodeChannel, NodeChannels
@@ -31,7 +32,10 @@ class NoNodes:
 
 @asynccontextmanager
 async def running(
-    store: Store | None = None, clock: Clock | None = None, node_channels: NodeChannels | None = None
+    store: Store | None = None,
+    clock: Clock | None = None,
+    node_channels: NodeChannels | None = None,
+    ring_events_max: int = RING_EVENTS_MAX,
 ) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
     server = ApiServer(
@@ -40,7 +44,7 @@ async def running(
         clock=clock,
         entropy=SeededEntropy(1),
         node_channels=node_channels or NoNodes(),
-        settings=ApiServerSettings(service_account_key=SERVICE_ACCOUNT_KEY),
+        settings=ApiServerSettings(service_account_key=SERVICE_ACCOUNT_KEY, ring_events_max=ring_events_max),
     )
     await server.start()
     try:

@@ -15,6 +15,7 @@ from cluster.apiserver.admission.api import Admission
 from cluster.apiserver.admission.plugins import plugins
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
+from cluster.apiserver.audit import AuditRecord, is_recorded
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.backend import Backend
@@ -31,7 +32,7 @@ from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.rendering import error_reply, reply_of
 from cluster.apiserver.routes import parse_route, path_not_found
-from cluster.apiserver.state import State
+from cluster.apiserver.state import DECODED_MAX, RING_EVENTS_MAX, State
 from cluster.apiserver.tokens import ServiceAccountTokens
 from cluster.apiserver.transport import InProcessTransport
 from cluster.apiserver.view import ObjView
@@ -60,7 +61,10 @@ class ApiServerSettings:
     pools: ServicePools = field(default_factory=ServicePools)
     port_in_use: Callable[[int], bool] = field(default=lambda port: False)
     root_ca_pem: str = ""
+    ring_events_max: int = RING_EVENTS_MAX
+    decoded_objects_max: int = DECODED_MAX
     platform: str = "linux/amd64"
+    audit: Callable[[AuditRecord], None] | None = None
     pod_security: PodSecurity = field(default_factory=PodSecurity)
 
 
@@ -85,7 +89,7 @@ class ApiServer:
         node_channels: NodeChannels,
         settings: ApiServerSettings,
     ) -> None:
-        self.state = State(store)
+        self.state = State(store, ring_events_max=settings.ring_events_max, decoded_max=settings.decoded_objects_max)
         self._supervisor = Supervisor(clock)
         self._bootstrapped = False
         self._health = Health(
@@ -185,13 +189,26 @@ class ApiServer:
         raise path_not_found()
 
     async def execute(self, request: ApiRequest) -> Executed:
-        """Route, authorize and handle.  Raises ApiError."""
-        route = parse_route(request.method, request.path, request.query)
-        user = self._authorizer.acting(request)
-        self._authorizer.check(user, route, request)
-        if not route.is_resource:
-            return Executed(None, self._non_resource(request))
-        descriptor = descriptor_of(self._backend.catalog, route)
-        call = Call(request, route, descriptor, user)
-        handler = handler_of(route, descriptor)
-        return Executed(call, await handler(self._backend, call))
+        """Route, authorize and handle, whichever way the request came.  Raises ApiError."""
+        verb, acting_as, code = request.method.lower(), "", 500
+        try:
+            route = parse_route(request.method, request.path, request.query)
+            verb = route.verb
+            user = self._authorizer.acting(request)
+            acting_as = user.name
+            self._authorizer.check(user, route, request)
+            if route.is_resource:
+                descriptor = descriptor_of(self._backend.catalog, route)
+                call = Call(request, route, descriptor, user)
+                executed = Executed(call, await handler_of(route, descriptor)(self._backend, call))
+            else:
+                executed = Executed(None, self._non_resource(request))
+            code = 200
+            return executed
+        except ApiError as error:
+            code = error.code
+            raise
+        finally:
+            self._health.count(verb, code)
+            if self._settings.audit is not None and is_recorded(verb, code):
+                self._settings.audit(AuditRecord(request.user.name, acting_as, verb, request.path, code))

@@ -5,9 +5,9 @@ Written through the ordinary handlers as a superuser, so that defaults, names an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cluster.apiserver.authz import MASTERS
 from cluster.apiserver.default_roles import default_cluster_role_bindings, default_cluster_roles
@@ -34,13 +34,15 @@ class Address:
 
 async def bootstrap(transport: Transport, address: Address | None) -> None:
     """Idempotent.  Raises ApiError when the store refuses."""
-    for name in SYSTEM_NAMESPACES:
-        namespace: dict[str, Any] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        await _created(transport, NAMESPACES, namespace)
-    for role in default_cluster_roles():
-        await _reconciled(transport, CLUSTER_ROLES, role, "rules")
-    for binding in default_cluster_role_bindings():
-        await _reconciled(transport, CLUSTER_ROLE_BINDINGS, binding, "subjects")
+    await asyncio.gather(*(_created(transport, NAMESPACES, _namespace(name)) for name in SYSTEM_NAMESPACES))
+    # At once, so that the store makes them durable together.
+    await asyncio.gather(
+        *(_reconciled(transport, CLUSTER_ROLES, role, "rules") for role in default_cluster_roles()),
+        *(
+            _reconciled(transport, CLUSTER_ROLE_BINDINGS, binding, "subjects")
+            for binding in default_cluster_role_bindings()
+        ),
+    )
     if address is not None:
         await _created(transport, SERVICES, _service(address))
         await _replaced(transport, ENDPOINT_SLICES, _endpoints(address))
@@ -75,6 +77,10 @@ async def _replaced(transport: Transport, resource: Resource, wanted: Obj) -> No
         await _created(transport, resource, wanted)
         return
     await transport.update(resource, {**live, **wanted, "metadata": live["metadata"]})
+
+
+def _namespace(name: str) -> Obj:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
 def _service(address: Address) -> Obj:

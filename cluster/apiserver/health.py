@@ -31,7 +31,7 @@ class Health:
         self._answered: dict[tuple[str, int], int] = {}
 
     def count(self, verb: str, code: int) -> None:
-        """Note an answered request, for `/metrics`."""
+        """Note an answered request, for `/metrics`; successes all count as 200."""
         self._answered[verb, code] = self._answered.get((verb, code), 0) + 1
 
     def handle(self, request: ApiRequest) -> Reply | None:
