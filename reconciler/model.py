@@ -205,9 +205,7 @@ class Trigger(StrEnum):
     SPEC = "Spec"
     DRIFT = "Drift"
     REQUEST = "Request"
-    INTERVAL = "Interval"
     RETRY = "Retry"
-    DEPENDENCY = "Dependency"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Task:
     drift: Drift
     prune: bool
     claims: Mapping[Ref, str]
+    moved: Mapping[Ref, str]
     rewritten: bool
     approved: bool
     proven_trees: Collection[str]
@@ -94,6 +95,7 @@ class Pipeline:
             live,
             inventory.entries,
             claims=task.claims,
+            moved=task.moved,
             authority=task.authority,
             evidence=Evidence(
                 complete=complete,
@@ -138,6 +140,13 @@ class Pipeline:
         ]
         applier = Applier(transport, self._discovery, inventory, self._clock)
         return await applier.apply(actions, superseded=lambda: False)
+
+    async def declared(self, source: Source, revision: Revision, path: str, target_namespace: str) -> Collection[Ref]:
+        """The objects that a path of a revision declares.  Raises StageError."""
+        manifests = await self._renderer.render(source, revision, path)
+        scopes = self._discovery.scopes()
+        desired = normalise(manifests.items, scopes=scopes, target_namespace=target_namespace)
+        return {manifest.ref for manifest in desired.manifests}
 
     def resource_of(self, manifest: Manifest) -> Resource | None:
         return self._discovery.find(manifest.gvk)

@@ -88,6 +88,7 @@ class _State:
     synced_at: str = ""
     attempted: tuple[str, int] = ("", 0)
     failures: dict[Ref, Failure] = field(default_factory=dict)
+    refused: set[Ref] = field(default_factory=set)
     preempted: int = 0
     described: str = ""
     """The last thing said about it, so that it is said once."""
@@ -220,6 +221,10 @@ class Applications:
         if spec.create_namespace and not state.applied:
             await ensure_namespace(self._transport, spec.target_namespace)
         prepared = await self._pipeline.prepare(task, state.inventory)
+        leaving = {action.ref for action in prepared.plan.of(Verb.PRUNE, Verb.HOLD) if action.manifest is None}
+        if leaving and (moved := await self._moved(spec, repository, revision, leaving)):
+            prepared = await self._pipeline.prepare(replace(task, moved=moved), state.inventory)
+        state.refused = {action.ref for action in prepared.plan.of(Verb.REFUSE)}
         trigger = self._trigger(spec, application, state, revision)
         now = self._clock.monotonic()
         changes = prepared.changes if trigger is Trigger.REQUEST else due(prepared.changes, state.failures, now)
@@ -249,10 +254,30 @@ class Applications:
             drift=spec.drift,
             prune=spec.prune,
             claims=_OthersClaims(self._claims, spec.key),
+            moved={},
             rewritten=rewritten,
             approved=spec.approves(revision.id),
             proven_trees=state.proven,
         )
+
+    async def _moved(
+        self, spec: ApplicationSpec, repository: RepositoryState, revision: Revision, leaving: Collection[Ref]
+    ) -> Mapping[Ref, str]:
+        """Which of `leaving` another application of this revision declares: moving a manifest recreates nothing."""
+        moved: dict[Ref, str] = {}
+        for application in self._cache.list(APPLICATIONS, namespace=spec.repository.namespace):
+            if key_of(application) == spec.key or is_deleting(application):
+                continue
+            try:
+                other = application_spec(application)
+                if other.repository != spec.repository:
+                    continue
+                refs = await self._pipeline.declared(repository.source, revision, other.path, other.target_namespace)
+            except StageError:
+                continue  # its own look says what is wrong with it
+            for ref in sorted(ref for ref in leaving if ref in refs):
+                moved.setdefault(ref, str(other.key))
+        return moved
 
     def _trigger(self, spec: ApplicationSpec, application: Obj, state: _State, revision: Revision) -> Trigger:
         if spec.requested and spec.requested != state.handled:
@@ -394,7 +419,7 @@ class Applications:
         good = outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED)
         text = f"{revision.short} {revision.subject}: {message or 'synced and healthy'}"
         self._recorder.event(application, "Normal" if good else "Warning", str(outcome), text)
-        if not attempt.counts.changed and attempt.trigger in (Trigger.RETRY, Trigger.INTERVAL, Trigger.DRIFT):
+        if not attempt.counts.changed and attempt.trigger in (Trigger.RETRY, Trigger.DRIFT):
             return
         run = Run(
             application=key_of(application),
@@ -510,8 +535,9 @@ class Applications:
 
     def _claim(self, key: Key, state: _State) -> None:
         """Make the claims of `key` those of its inventory."""
-        for ref in [ref for ref, owner in self._claims.items() if owner == key and ref not in state.inventory.entries]:
-            del self._claims[ref]
+        self._release(
+            {ref for ref, owner in self._claims.items() if owner == key and ref not in state.inventory.entries}
+        )
         for ref in state.inventory.entries:
             self._claims.setdefault(ref, key)
 
@@ -527,8 +553,15 @@ class Applications:
         self._pipeline.forget(key)
         if self._states.pop(key, None) is not None:
             self._owned.forget(key)
-        for ref in [ref for ref, owner in self._claims.items() if owner == key]:
+        self._release({ref for ref, owner in self._claims.items() if owner == key})
+
+    def _release(self, refs: Collection[Ref]) -> None:
+        """Nobody owns `refs` any more: whoever was refused one of them is looked at again."""
+        for ref in refs:
             del self._claims[ref]
+        for key, state in sorted(self._states.items()):
+            if not state.refused.isdisjoint(refs):
+                self._queue.add(key)
 
     def _log_actions(self, key: Key, revision: Revision, done: Sequence[Done]) -> None:
         for each in done:

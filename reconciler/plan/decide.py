@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from reconciler.model import Action, Manifest, Owned, Plan, Ref, Verb
 from reconciler.plan.authority import UNRESTRICTED, Authority
@@ -29,6 +30,7 @@ def plan(
     owned: Mapping[Ref, Owned],
     *,
     claims: Mapping[Ref, str],
+    moved: Mapping[Ref, str] = MappingProxyType({}),
     authority: Authority = UNRESTRICTED,
     evidence: Evidence,
     drift: Drift = Drift.CORRECT,
@@ -37,8 +39,10 @@ def plan(
     """Decide what to do; do nothing.
 
     `live` holds what exists of the declared and owned objects, `claims` the objects of other applications with their
-    owner's name.  Laws: prunes are a subset of `owned`; input order is irrelevant; plan, apply, plan is all KEEP; no object
-    that a refused manifest names is pruned.
+    owner's name, `moved` the owned objects that another application declares now: those are let go, not deleted.
+
+    Laws: prunes are a subset of `owned`; input order is irrelevant; plan, apply, plan is all KEEP; no object that a refused
+    manifest names is pruned.
     """
     actions = [_refused(manifest, reason) for manifest, reason in desired.refused]
     spoken_for = {manifest.ref for manifest in desired.manifests}
@@ -49,9 +53,13 @@ def plan(
     prunes = [entry for ref, entry in sorted(owned.items()) if ref not in spoken_for]
     evidence_held = ""
     if prune:
-        deletions = [entry.ref for entry in prunes if entry.ref in live]
+        deletions = [entry.ref for entry in prunes if entry.ref in live and entry.ref not in moved]
         evidence_held = held_because(deletions, owned=len(owned), desired=len(desired.manifests), evidence=evidence)
     for entry in prunes:
+        if entry.ref in moved:
+            reason = f"application {moved[entry.ref]} declares it now and takes it over"
+            actions.append(Action(Verb.PRUNE, entry.ref, wave_of(entry.ref), reason))
+            continue
         hold = evidence_held if prune else "pruning is switched off"
         actions.append(_pruned(entry, live.get(entry.ref), hold=hold, authority=authority, evidence=evidence))
     actions.sort(key=_carried_out)

@@ -316,6 +316,41 @@ async def test_an_application_waits_for_those_it_depends_on(world: World) -> Non
     await world.until(lambda: world.value("b") == "1")
 
 
+async def test_manifests_moved_to_another_application_are_taken_over_and_not_recreated(world: World) -> None:
+    def app(name: str) -> str:
+        return (
+            "apiVersion: gitops.reconciler.io/v1\nkind: Application\n"
+            f"metadata: {{name: {name}, namespace: reconciler-system}}\n"
+            f"spec: {{repositoryRef: {{name: bootstrap}}, path: {name}, targetNamespace: default}}\n"
+        )
+
+    world.settings = replace(world.settings, bootstrap=Bootstrap(path=str(world.repository.path), directory="root"))
+    objects = {f"c{n}.yaml": config_map(f"c{n}") for n in range(20)}
+    first = {f"first/{name}": text for name, text in objects.items()}
+    apps = {"root/apps.yaml": app("first") + "---\n" + app("second"), "second/own.yaml": config_map("own")}
+    world.repository.commit("one", apps | first | {"first/stays.yaml": config_map("stays")})
+    world.start()
+    await world.until(lambda: world.status("first").get("sync") == world.status("second").get("sync") == "Synced")
+    before = {name: (world.api.find("ConfigMap", f"c{name}") or {})["metadata"]["uid"] for name in range(20)}
+    for name in objects:
+        world.repository.git("mv", f"first/{name}", f"second/{name}")
+    moved = world.repository.commit("move")
+
+    def is_done(name: str) -> bool:
+        status = world.status(name)
+        return status.get("revision") == moved and status["sync"] == "Synced"
+
+    await world.until(lambda: is_done("first") and is_done("second"))
+    after = {name: (world.api.find("ConfigMap", f"c{name}") or {})["metadata"]["uid"] for name in range(20)}
+    assert after == before
+    owners = {
+        entry["name"]: inventory["application"]
+        for inventory in world.api.list(INVENTORIES)
+        for entry in inventory["entries"]
+    }
+    assert (owners["c0"], owners["stays"]) == ("second", "first")
+
+
 async def test_drift_that_is_only_reported_is_left_alone(world: World) -> None:
     commit = world.repository.commit("one", {"a.yaml": config_map("a")})
     world.start()
