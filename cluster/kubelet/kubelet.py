@@ -52,6 +52,9 @@ from cluster.resources.builtin import PODS, SERVICES
 
 TICK_S = 1.0
 RELIST_S = 10.0
+REFILL_DELAY_S = 0.5
+REFILL_DELAYS_MAX = 20
+"""How long after the last pod took a sandbox the pool is filled, and how often a burst may put it off: pods come first."""
 FIRST_REPORT_WAIT_S = 5.0
 
 
@@ -91,10 +94,17 @@ class Kubelet:
         self._workers: dict[str, PodWorker] = {}
         self._orphans_since: dict[str, float] = {}
         self._adopted = asyncio.Event()
+        self._taken = asyncio.Event()
         self._synced = False
         self._unsubscribe = _nothing
         self._machine_id, self._boot_id = host_identity()
-        self._tasks = ("kubelet pods", "kubelet engine events", "kubelet housekeeping", "kubelet node")
+        self._tasks = (
+            "kubelet pods",
+            "kubelet engine events",
+            "kubelet housekeeping",
+            "kubelet sandboxes",
+            "kubelet node",
+        )
         self._view = EngineView(engine, self._claimed)
         self._runner = ProbeRunner(streams)
         self._sources = SourceReader(transport, clock)
@@ -117,6 +127,7 @@ class Kubelet:
         self._supervisor.start("kubelet pods", self._run_pods)
         self._supervisor.start("kubelet engine events", self._run_events)
         self._supervisor.start("kubelet housekeeping", self._run_housekeeping)
+        self._supervisor.start("kubelet sandboxes", self._run_refill)
         self._supervisor.start("kubelet node", self._run_node)
 
     async def stop(self) -> None:
@@ -186,6 +197,17 @@ class Kubelet:
             if self._clock.monotonic() >= relist_at:
                 relist_at = self._clock.monotonic() + RELIST_S
                 await self._relist()
+
+    async def _run_refill(self) -> None:
+        await self._adopted.wait()
+        while True:
+            await self._taken.wait()
+            for _ in range(REFILL_DELAYS_MAX):
+                self._taken.clear()
+                await self._clock.sleep(REFILL_DELAY_S)
+                if not self._taken.is_set():
+                    break
+            await self._sandboxes.fill()
 
     async def _run_node(self) -> None:
         # The first report waits a moment for the engine, so that a node that is well does not start out NotReady.
@@ -314,6 +336,7 @@ class Kubelet:
             claimed=self._claimed,
             addresses=self._addresses,
             facts=self._node_facts,
+            sandbox_taken=self._taken.set,
             slots=asyncio.Semaphore(max(1, settings.starts_per_core * (os.cpu_count() or 1))),
         )
         return PodTools(

@@ -80,6 +80,7 @@ class PodStarter:
         claimed: dict[str, Sandbox],
         addresses: dict[str, str],
         facts: Callable[[], NodeFacts],
+        sandbox_taken: Callable[[], None],
         slots: asyncio.Semaphore,
     ) -> None:
         self._settings = settings
@@ -96,6 +97,7 @@ class PodStarter:
         self._claimed = claimed
         self._addresses = addresses
         self._facts = facts
+        self._sandbox_taken = sandbox_taken
         self._slots = slots
 
     async def start_sandbox(self, pod: Obj) -> None:
@@ -117,6 +119,7 @@ class PodStarter:
                 checkpoint.write_address(self._settings.root_dir, uid, address)
         self._addresses[uid] = address
         self._claimed[uid] = sandbox
+        self._sandbox_taken()
 
     async def refresh_volumes(self, pod: Obj) -> Mapping[str, MountedVolume]:
         """Every volume made or brought up to date.  What was made before serves on when its source cannot be read now.
