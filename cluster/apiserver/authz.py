@@ -55,6 +55,12 @@ class Authorizer:
             return
         raise forbidden(user, access)
 
+    def require_create(self, user: Identity, route: Route) -> None:
+        """For writes that would create what they name: leave to update is not leave to create.  Raises Forbidden."""
+        access = Access("create", route.group, route.resource_path, route.namespace, route.name)
+        if not self.allows(user, access):
+            raise forbidden(user, access)
+
     def rules(self, user: Identity, namespace: str) -> list[Rule]:
         return list(self._rbac.rules_of(user).applying(namespace))
 

@@ -29,6 +29,7 @@ async def apply_object(backend: Backend, call: Call, rules: Rules) -> Result:
     if backend.state.table(call.table_id).get(call.key) is None:
         if rules.subresource or uid:
             raise not_found(call.descriptor.resource.group, call.descriptor.resource.plural, call.key.name)
+        backend.authorizer.require_create(call.user, call.route)
         try:
             return await _create(backend, call, applied, parameters)
         except AlreadyExists:

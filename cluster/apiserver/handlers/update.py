@@ -12,6 +12,7 @@ from cluster.machinery.objects import Obj, meta_of
 
 async def update(backend: Backend, call: Call) -> Result:
     if call.descriptor.strategy.allow_create_on_update and backend.state.table(call.table_id).get(call.key) is None:
+        backend.authorizer.require_create(call.user, call.route)
         parameters = write_parameters_of(call)
         obj = checked_fields(call, _named(call), call.descriptor.node, parameters.field_validation)
         return await backend.registry.create(call, obj, parameters)

@@ -9,7 +9,7 @@ import pytest
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import ApiRequest, Identity
-from cluster.client.transport import Patch, PatchType, Query, Transport
+from cluster.client.transport import Patch, PatchType, Query, Transport, WriteOptions
 from cluster.machinery.errors import Forbidden, NotFound
 from cluster.machinery.objects import Key, uid_of, with_field
 from cluster.resources.builtin import (
@@ -241,3 +241,20 @@ async def test_a_patch_is_authorized_as_a_patch(admin: Transport, jane: Transpor
     await admin.create(ROLE_BINDINGS, binding("b", "Role", "updater", "jane"))
     with pytest.raises(Forbidden, match="cannot patch"):
         await jane.patch(CONFIG_MAPS, Key("default", "a"), Patch(PatchType.MERGE, {"data": {}}))
+
+
+async def test_leave_to_patch_is_not_leave_to_create_by_applying(admin: Transport, jane: Transport) -> None:
+    await admin.create(ROLES, role("patcher", ["get", "patch"], ["configmaps"]))
+    await admin.create(ROLE_BINDINGS, binding("b", "Role", "patcher", "jane"))
+    applied = Patch(PatchType.APPLY, config_map("a", x="1"))
+    options = WriteOptions(field_manager="jane")
+    with pytest.raises(Forbidden, match="cannot create"):
+        await jane.patch(CONFIG_MAPS, Key("default", "a"), applied, options=options)
+    await admin.create(CONFIG_MAPS, config_map("a"))
+    await jane.patch(CONFIG_MAPS, Key("default", "a"), applied, options=options)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/pods", "/apis/apps/v1/deployments", "/api/v1/namespaces/default/secrets/s"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_a_stranger_is_refused_every_method_everywhere(server: ApiServer, method: str, path: str) -> None:
+    assert (await server(ApiRequest(method, path, JANE))).status == 403
