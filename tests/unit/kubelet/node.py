@@ -15,6 +15,7 @@ from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache, Change
 from cluster.client.transport import Transport
 from cluster.kubelet.kubelet import Kubelet
+from cluster.kubelet.runtime.api import ContainerSpec
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
 from cluster.machinery.errors import ServiceUnavailable
@@ -22,7 +23,7 @@ from cluster.machinery.objects import Key, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
 from cluster.resources.builtin import PODS
-from cluster.simulation.engine import Behaviour, SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
+from cluster.simulation.engine import Behaviour, ExecResult, SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
 
@@ -93,7 +94,9 @@ class TestNode:
 
     def __init__(self, server: ApiServer, clock: SteppedClock, root: Path, registry: dict[str, Behaviour]) -> None:
         self.clock = clock
-        self.engine = SimulatedEngine(clock=clock, registry=registry)
+        self.failing: set[str] = set()
+        """Commands that fail in containers."""
+        self.engine = SimulatedEngine(clock=clock, registry=registry, on_exec=self._answer)
         self.said = Said()
         self.api: Transport = server.transport(ADMIN)
         self._server = server
@@ -119,6 +122,9 @@ class TestNode:
             supervisor=self._supervisor,
             recorder=self.said,
         )
+
+    def _answer(self, spec: ContainerSpec, command: Sequence[str]) -> ExecResult:
+        return ExecResult(exit_code=1 if command[0] in self.failing else 0)
 
     async def restart(self, *, cache: Cache | None = None) -> None:
         await self.kubelet.stop()

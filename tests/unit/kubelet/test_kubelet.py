@@ -299,3 +299,60 @@ async def test_a_refused_field_holds_the_pod_and_says_why(tmp_path: Path) -> Non
             await machine.step()
         assert ("FailedCreatePodSandBox", "spec.volumes[0].nfs: not supported on this node") in machine.said.events
         assert await machine.engine.list() == []
+
+
+def probe(command: str, **fields: Any) -> dict[str, Any]:
+    return {"exec": {"command": [command]}, "periodSeconds": 1, "failureThreshold": 2, **fields}
+
+
+async def test_a_readiness_probe_gates_and_an_agents_restart_does_not_unready(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        machine.failing = {"ask"}
+        await machine.create(pod(container(readinessProbe=probe("ask"))))
+        await machine.until(phase("Running"))
+        for _ in range(5):
+            await machine.step()
+        assert not ready(await machine.pod())
+        machine.failing = set()
+        before = await machine.until(ready)
+        await machine.restart()
+        for _ in range(5):
+            await machine.step()
+        assert (await machine.pod())["status"] == before["status"]
+        machine.failing = {"ask"}
+        await machine.until(lambda now: not ready(now))
+
+
+async def test_a_failed_liveness_probe_restarts_only_after_the_startup_probe_let_it_begin(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        machine.failing = {"started", "alive"}
+        startup = probe("started", failureThreshold=30)
+        await machine.create(pod(container(startupProbe=startup, livenessProbe=probe("alive"))))
+        await machine.until(phase("Running"))
+        for _ in range(10):
+            await machine.step()
+        status = (await machine.pod())["status"]["containerStatuses"][0]
+        assert (status["started"], status["restartCount"]) == (False, 0)
+        machine.failing = {"alive"}
+        await machine.until(lambda now: now["status"]["containerStatuses"][0]["restartCount"] == 1)
+        assert ("Killing", "Container app failed liveness probe, will be restarted") in machine.said.events
+
+
+async def test_hooks_run_after_the_start_and_before_the_stop(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        machine.failing = {"goodbye"}
+        lifecycle = {"postStart": {"exec": {"command": ["hello"]}}, "preStop": {"exec": {"command": ["goodbye"]}}}
+        await machine.create(pod(container(lifecycle=lifecycle)))
+        await machine.until(ready)
+        assert "FailedPostStartHook" not in machine.said.reasons
+        await machine.api.delete(PODS, Key("default", "web"))
+        await gone(machine)
+        assert "FailedPreStopHook" in machine.said.reasons
+
+
+async def test_a_failed_post_start_hook_kills_the_container(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        machine.failing = {"hello"}
+        await machine.create(pod(container(lifecycle={"postStart": {"exec": {"command": ["hello"]}}})))
+        await machine.until(waits_for("CrashLoopBackOff"))
+        assert "FailedPostStartHook" in machine.said.reasons
