@@ -214,7 +214,12 @@ class Table:
             self.ring_start += 1
         new = None if entry.deleted else entry.row
         for subscriber in tuple(self.subscribers.values()):
-            subscriber(entry.old, new)
+            try:
+                subscriber(entry.old, new)
+            except Exception as error:  # noqa: BLE001 - one broken listener must not stop the feed for all others
+                logger.opt(exception=error).error(
+                    "a subscriber failed", resource=self.id.plural, key=str(entry.row.key)
+                )
 
     def wake(self) -> None:
         """Tell the watchers that there is more to read."""

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
-from cluster.apiserver.server import HttpsServer, serving_context
-from cluster.base.clock import SystemClock
-from cluster.base.pki import create_ca, issue_client, issue_serving
-from tests.apiservers import running
 from tests.unit.apiserver.test_custom import definition
-from tests.unit.apiserver.test_streams import EchoNode
 
 pytestmark = pytest.mark.needs("kubectl")
 
@@ -45,47 +39,22 @@ Kubectl = Callable[..., Awaitable[Outcome]]
 
 
 @pytest.fixture
-async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
-    now = datetime.now(UTC)
-    ca = create_ca("ca", now=now)
-    serving = issue_serving(ca, "api", ["localhost", "127.0.0.1"], now=now)
-    client = issue_client(ca, "kubernetes-admin", ["system:masters"], now=now)
-    files = {"ca": ca.certificate, "crt": serving.certificate, "key": serving.key}
-    files |= {"client.crt": client.certificate, "client.key": client.key}
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    async with running(clock=SystemClock(), node_channels=EchoNode()) as api:
-        server = HttpsServer(
-            handler=api,
-            authenticator=api.authenticator,
-            tls=serving_context(*(str(tmp_path / name) for name in ("crt", "key", "ca"))),
-            clock=SystemClock(),
+def kubectl(kubeconfig: Path, tmp_path: Path) -> Kubectl:
+    async def run(*arguments: str, stdin: str = "") -> Outcome:
+        environment = {"KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        process = await asyncio.create_subprocess_exec(
+            "kubectl",
+            *arguments,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
-        port = server.listen("127.0.0.1", 0)
-        config = tmp_path / "kubeconfig"
-        config.write_text(
-            f"apiVersion: v1\nkind: Config\ncurrent-context: c\n"
-            f"clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: {tmp_path}/ca}}}}]\n"
-            f"users: [{{name: u, user: {{client-certificate: {tmp_path}/client.crt, client-key: {tmp_path}/client.key}}}}]\n"
-            f"contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
-        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate(stdin.encode())
+        return Outcome(process.returncode or 0, out.decode(), err.decode())
 
-        async def run(*arguments: str, stdin: str = "") -> Outcome:
-            environment = {"KUBECONFIG": str(config), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-            process = await asyncio.create_subprocess_exec(
-                "kubectl",
-                *arguments,
-                env=environment,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            async with asyncio.timeout(60):
-                out, err = await process.communicate(stdin.encode())
-            return Outcome(process.returncode or 0, out.decode(), err.decode())
-
-        yield run
-        await server.stop()
+    return run
 
 
 async def ok(outcome: Awaitable[Outcome]) -> str:
