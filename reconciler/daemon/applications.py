@@ -6,7 +6,7 @@ objects' own changes.  The order of a look: may it run, what would change, chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loguru import logger
@@ -15,7 +15,6 @@ from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 from cluster.base.workqueue import ShutDown, WorkQueue
 from cluster.client.cache import Change
-from cluster.client.controller import Recorder
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.errors import ApiError, NotFound
 from cluster.machinery.objects import (
@@ -28,15 +27,18 @@ from cluster.machinery.objects import (
     key_of,
     uid_of,
 )
-from cluster.machinery.resource import Resource
 from cluster.machinery.timestamps import format_time
-from reconciler.apply.inventory import Inventory, chunk_number
+from reconciler.apply.inventory import Inventory
 from reconciler.config import SYSTEM_NAMESPACE
 from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.inventory import INVENTORIES
 from reconciler.crds.run import RUNS
 from reconciler.daemon.attempt import Attempt, Failure, due, failures_after
+from reconciler.daemon.claims import Claims
+from reconciler.daemon.dependencies import unmet
 from reconciler.daemon.install import ensure_namespace
+from reconciler.daemon.journal import Journal
+from reconciler.daemon.own_kinds import OwnKinds
 from reconciler.daemon.owned import OwnedObjects
 from reconciler.daemon.removal import FINALIZER, Removal
 from reconciler.daemon.sources import RepositoryState, Sources
@@ -45,7 +47,7 @@ from reconciler.daemon.status import View, status_of
 from reconciler.errors import StageError
 from reconciler.health.rules import health_of
 from reconciler.health.status import worst
-from reconciler.history.runs import History, error_of, proven_trees, runs_of
+from reconciler.history.runs import proven_trees, runs_of
 from reconciler.model import (
     Action,
     Done,
@@ -54,7 +56,6 @@ from reconciler.model import (
     Outcome,
     Ref,
     Revision,
-    Run,
     Sync,
     Trigger,
     Verb,
@@ -105,8 +106,7 @@ class Applications:
         cache_of: CacheOf,
         pipeline: Pipeline,
         sources: Sources,
-        history: History,
-        recorder: Recorder,
+        journal: Journal,
         clock: Clock,
         entropy: Entropy,
         operator: Callable[[], Key | None],
@@ -114,27 +114,20 @@ class Applications:
         """`operator` names the bootstrap application, once there is one."""
         self._transport = transport
         self._impersonate = impersonate
-        self._cache = _OwnKinds(cache_of)
+        self._cache = OwnKinds(cache_of)
         self._pipeline = pipeline
         self._sources = sources
-        self._history = history
-        self._recorder = recorder
+        self._journal = journal
         self._clock = clock
         self._operator = operator
         self._queue: WorkQueue[Key] = WorkQueue(clock, entropy, backoff_base_s=1.0, backoff_max_s=120.0)
         self._owned = OwnedObjects(cache_of, lambda key: self._queue.add_after(key, GATHER_S))
         self._states: dict[Key, _State] = {}
-        self._claims: dict[Ref, Key] = {}
+        self._claims = Claims()
 
     def subscribe(self) -> Callable[[], None]:
         """Begin to be told about applications; every one present is looked at.  Returns the way to stop."""
-        for chunk in self._cache.list(INVENTORIES):
-            application = str(chunk.get("application", ""))
-            if chunk_number(chunk, application) is not None:
-                owner = Key(key_of(chunk).namespace, application)
-                for row in chunk.get("entries") or ():
-                    ref = Ref(row.get("group", ""), row["kind"], row.get("namespace", ""), row["name"])
-                    self._claims.setdefault(ref, owner)
+        self._claims.load(self._cache.list(INVENTORIES))
         return self._cache.subscribe(APPLICATIONS, self._on_change)
 
     def repository_changed(self, repository: Key) -> None:
@@ -206,7 +199,7 @@ class Applications:
             view = View(Sync.UNKNOWN, UNKNOWN, reason="SourceNotReady", message=message, reconciling=True)
             await self._tell(application, state, view)
             return
-        if waiting := self._unmet(spec):
+        if waiting := unmet(spec, self._cache, self._sources):
             view = View(Sync.UNKNOWN, UNKNOWN, repository.revision, reason="DependencyNotReady", message=waiting)
             await self._tell(application, state, replace(view, reconciling=True))
             return
@@ -253,7 +246,7 @@ class Applications:
             authority=spec.authority(operator=operator, system_namespace=SYSTEM_NAMESPACE),
             drift=spec.drift,
             prune=spec.prune,
-            claims=_OthersClaims(self._claims, spec.key),
+            claims=self._claims.of_others(spec.key),
             moved={},
             rewritten=rewritten,
             approved=spec.approves(revision.id),
@@ -304,9 +297,7 @@ class Applications:
         chosen = {action.ref for action in changes}
         quiet = [action for action in prepared.plan.actions if action.verb not in _CHANGING]
         wanted = [action for action in prepared.plan.actions if action.verb in _CHANGING and action.ref in chosen]
-        # Claimed before the first request, with no await between asking and claiming: two applications that planned the
-        # same new object at the same time must not both apply it.
-        actions, lost = self._claimed(spec.key, wanted)
+        actions, lost = self._claims.claim(spec.key, wanted)
 
         def superseded() -> bool:
             newest = self._sources.state(spec.repository)
@@ -316,7 +307,7 @@ class Applications:
         acted = await self._pipeline.carry_out(
             prepared, actions, state.inventory, self._transport_of(spec), superseded=superseded
         )
-        self._claim(spec.key, state)
+        self._claim(spec.key, state.inventory.entries)
         state.failures = failures_after(acted, state.failures, self._clock.monotonic())
         stopped = len(acted) < len(actions)
         done = [*acted, *lost, *(Done(action) for action in quiet), *_still_failing(prepared, chosen, state.failures)]
@@ -334,7 +325,7 @@ class Applications:
         )
         state.recorded = False
         state.synced_at = format_time(self._clock.now())
-        self._log_actions(spec.key, revision, acted)
+        self._journal.applied(spec.key, revision, acted)
         if stopped:
             state.preempted += 1
             await self._record(application, state, Outcome.SUPERSEDED, UNKNOWN, "a newer commit took over")
@@ -396,48 +387,10 @@ class Applications:
         if attempt is None:
             return
         state.recorded = True
-        duration_ms = int((self._clock.monotonic() - attempt.started) * 1000)
-        revision = attempt.revision
         if outcome is Outcome.SUCCEEDED:
             state.proven.add(attempt.tree)
-        logger.log(
-            "INFO" if outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED) else "WARNING",
-            "application synchronised",
-            app=str(key_of(application)),
-            revision=revision.short,
-            author=revision.author,
-            subject=revision.subject,
-            trigger=str(attempt.trigger),
-            result=str(outcome),
-            created=attempt.counts.created,
-            updated=attempt.counts.updated,
-            pruned=attempt.counts.pruned,
-            failed=attempt.counts.failed + attempt.counts.refused,
-            reason=message,
-            duration_ms=duration_ms,
-        )
-        good = outcome in (Outcome.SUCCEEDED, Outcome.SUPERSEDED)
-        text = f"{revision.short} {revision.subject}: {message or 'synced and healthy'}"
-        self._recorder.event(application, "Normal" if good else "Warning", str(outcome), text)
-        if not attempt.counts.changed and attempt.trigger in (Trigger.RETRY, Trigger.DRIFT):
-            return
-        run = Run(
-            application=key_of(application),
-            revision=revision,
-            trigger=attempt.trigger,
-            started_at=attempt.started_at,
-            finished_at=format_time(self._clock.now()),
-            duration_ms=duration_ms,
-            outcome=outcome,
-            message=message,
-            health=health.health,
-            counts=attempt.counts,
-            done=attempt.done,
-            problems=attempt.problems,
-            tree=attempt.tree,
-        )
-        state.last_run = await self._history.record(run, application)
-        await self._history.forget_oldest(runs_of(self._cache.list(RUNS), key_of(application)))
+        name = await self._journal.finished(application, attempt, outcome, health, message)
+        state.last_run = name or state.last_run
 
     async def _tell(self, application: Obj, state: _State | None, view: View) -> None:
         if state is not None and view.reason and view.reason != state.described:
@@ -476,7 +429,7 @@ class Applications:
     async def _remove(self, spec: ApplicationSpec, application: Obj, state: _State) -> None:
         removal = Removal(self._transport, self._transport_of(spec), self._pipeline)
         await removal.remove(application, state.inventory, prune=spec.prune and not spec.suspend)
-        self._claim(spec.key, state)
+        self._claim(spec.key, state.inventory.entries)
 
     def _transport_of(self, spec: ApplicationSpec) -> Transport:
         if not spec.service_account:
@@ -484,22 +437,6 @@ class Applications:
         namespace = spec.key.namespace
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return self._impersonate(f"system:serviceaccount:{namespace}:{spec.service_account}", groups)
-
-    def _unmet(self, spec: ApplicationSpec) -> str:
-        """Which dependency is not ready yet; empty when all are."""
-        for key in spec.depends_on:
-            application = self._cache.get(APPLICATIONS, key)
-            if application is None:
-                return f"waits for application {key.name}, which does not exist"
-            status: Obj = application.get("status") or {}
-            seen = status.get("observedGeneration") == generation_of(application)
-            if not seen or status.get("sync") != Sync.SYNCED or status.get("health") != Health.HEALTHY:
-                return f"waits for application {key.name} to be synced and healthy"
-            repository = self._sources.state(application_spec(application).repository)
-            newest = repository.revision if repository is not None else None
-            if newest is not None and status.get("lastAttempted") != newest.id:
-                return f"waits for application {key.name} to reach {newest.short}"
-        return ""
 
     def _state(self, key: Key, application: Obj) -> _State:
         known = self._states.get(key)
@@ -518,28 +455,15 @@ class Applications:
             last_run=str(status.get("lastRun", "")),
             synced_at=str(status.get("lastSyncedAt", "")),
         )
-        self._claim(key, state)
+        self._claim(key, state.inventory.entries)
         return state
 
-    def _claimed(self, key: Key, wanted: Sequence[Action]) -> tuple[Sequence[Action], Sequence[Done]]:
-        """The actions whose objects are now this application's, and a refusal for each of the others."""
-        actions: list[Action] = []
-        lost: list[Done] = []
-        for action in wanted:
-            owner = self._claims.setdefault(action.ref, key)
-            if owner == key:
-                actions.append(action)
-            else:
-                lost.append(Done(replace(action, verb=Verb.REFUSE, reason=f"application {owner} owns it")))
-        return actions, lost
-
-    def _claim(self, key: Key, state: _State) -> None:
-        """Make the claims of `key` those of its inventory."""
-        self._release(
-            {ref for ref, owner in self._claims.items() if owner == key and ref not in state.inventory.entries}
-        )
-        for ref in state.inventory.entries:
-            self._claims.setdefault(ref, key)
+    def _claim(self, key: Key, owned: Collection[Ref]) -> None:
+        """Settle the application's claims; whoever was refused an object that is free now is looked at again."""
+        free = self._claims.settle(key, owned)
+        for other, state in sorted(self._states.items()):
+            if not state.refused.isdisjoint(free):
+                self._queue.add(other)
 
     def _track(self, key: Key, state: _State, prepared: Prepared) -> None:
         kinds = {manifest.gvk: manifest for manifest in prepared.manifests}
@@ -553,71 +477,10 @@ class Applications:
         self._pipeline.forget(key)
         if self._states.pop(key, None) is not None:
             self._owned.forget(key)
-        self._release({ref for ref, owner in self._claims.items() if owner == key})
-
-    def _release(self, refs: Collection[Ref]) -> None:
-        """Nobody owns `refs` any more: whoever was refused one of them is looked at again."""
-        for ref in refs:
-            del self._claims[ref]
-        for key, state in sorted(self._states.items()):
-            if not state.refused.isdisjoint(refs):
-                self._queue.add(key)
-
-    def _log_actions(self, key: Key, revision: Revision, done: Sequence[Done]) -> None:
-        for each in done:
-            if each.action.verb is Verb.KEEP and not each.error:
-                continue
-            logger.log(
-                "WARNING" if each.error else "INFO",
-                "object not applied" if each.error else "object applied",
-                app=str(key),
-                revision=revision.short,
-                author=revision.author,
-                subject=revision.subject,
-                action=str(each.action.verb),
-                object=str(each.action.ref),
-                result="failed" if each.error else "done",
-                reason=error_of(each) if each.error else each.action.reason,
-            )
+        self._claim(key, ())
 
 
 _CHANGING = frozenset({Verb.CREATE, Verb.UPDATE, Verb.PRUNE})
-
-
-class _OwnKinds:
-    """Reads each of our kinds from the cache that shows it."""
-
-    def __init__(self, cache_of: CacheOf) -> None:
-        self._cache_of = cache_of
-
-    def get(self, resource: Resource, key: Key) -> Obj | None:
-        return self._cache_of(resource).get(resource, key)
-
-    def list(self, resource: Resource, *, namespace: str = "") -> Sequence[Obj]:
-        return self._cache_of(resource).list(resource, namespace=namespace)
-
-    def subscribe(self, resource: Resource, handler: Callable[[Change], None]) -> Callable[[], None]:
-        return self._cache_of(resource).subscribe(resource, handler)
-
-
-class _OthersClaims(Mapping[Ref, str]):
-    """The claims of all applications but one."""
-
-    def __init__(self, claims: Mapping[Ref, Key], me: Key) -> None:
-        self._claims = claims
-        self._me = me
-
-    def __getitem__(self, ref: Ref) -> str:
-        owner = self._claims[ref]
-        if owner == self._me:
-            raise KeyError(ref)
-        return str(owner)
-
-    def __iter__(self) -> Iterator[Ref]:
-        return (ref for ref, owner in self._claims.items() if owner != self._me)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def _asks(application: Obj | None) -> tuple[object, ...]:

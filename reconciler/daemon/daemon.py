@@ -24,6 +24,7 @@ from reconciler.crds.repository import REPOSITORIES
 from reconciler.crds.run import RUNS
 from reconciler.daemon.applications import Applications
 from reconciler.daemon.install import NotEstablished, install_bootstrap, install_kinds
+from reconciler.daemon.journal import Journal
 from reconciler.daemon.sources import Sources
 from reconciler.history.runs import History
 from reconciler.pipeline import CacheOf, Impersonate, Pipeline
@@ -118,6 +119,7 @@ class Daemon:
     def _composed(self) -> tuple[Sources, Applications]:
         renderer = PlainRenderer(ParsedFiles(self._settings.state_dir / "parsed"), self._parser)
         pipeline = Pipeline(discovery=self._discovery, cache_of=self._cache_of, renderer=renderer, clock=self._clock)
+        journal = Journal(History(self._transport, self._entropy), self._recorder, self._cache_of, self._clock)
         wake: list[Callable[[Key], None]] = []
         sources = Sources(
             transport=self._transport,
@@ -133,8 +135,7 @@ class Daemon:
             cache_of=self._cache_of,
             pipeline=pipeline,
             sources=sources,
-            history=History(self._transport, self._entropy),
-            recorder=self._recorder,
+            journal=journal,
             clock=self._clock,
             entropy=self._entropy,
             operator=lambda: self._bootstrap,
