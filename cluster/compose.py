@@ -49,6 +49,7 @@ from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
+from cluster.kubelet.volumes.mounts import SystemMounter, mounts_below
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import PODS, SERVICES
@@ -433,4 +434,8 @@ async def purge_host(settings: Settings) -> Sequence[str]:
     finally:
         await runtime.close()
     await runtime.network.purge()
+    # Before anybody removes the directory: through a bind mount that would remove the host's own files.
+    mounter = SystemMounter()
+    for mounted in mounts_below(settings.kubelet_dir):
+        mounter.unmount(mounted)
     return lines

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -83,3 +85,14 @@ class NoMounter:
 
     def unmount(self, target: Path) -> None:
         """Nothing of ours can be mounted."""
+
+
+def mounts_below(directory: Path) -> Sequence[Path]:
+    """What is mounted below `directory`, the innermost first.  Source: proc(5), mountinfo, whose names are escaped."""
+    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    points = [Path(os.fsdecode(_unescaped(line.split()[4]))) for line in lines]
+    return sorted((point for point in points if directory in point.parents), reverse=True)
+
+
+def _unescaped(name: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes((int(match[1], 8),)), name)
