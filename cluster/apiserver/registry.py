@@ -21,6 +21,7 @@ from cluster.apiserver.call import (
     manager_of,
     table_id_of,
 )
+from cluster.apiserver.event_leases import EventLeases
 from cluster.apiserver.ownership import Writer, claimed
 from cluster.apiserver.state import Row, State, path_of, spliced, stored_form, with_revision
 from cluster.base.clock import Clock
@@ -131,6 +132,7 @@ class Registry:
         self.state = state
         self._store = store
         self._clock = clock
+        self._leases = EventLeases(store, clock)
         self._entropy = entropy
         self._admission = admission
         self._allocations = allocations
@@ -184,7 +186,7 @@ class Registry:
             return ObjResult(planned.obj, 201)
         path = path_of(table_id, key)
         try:
-            row = await self._put(path, key, descriptor.to_storage(planned.obj), 0, planned)
+            row = await self._put(path, key, descriptor, 0, planned)
         except store_api.Conflict as error:
             if error.key != path:
                 raise conflict(
@@ -240,7 +242,7 @@ class Registry:
                 if gone:
                     await self._remove(path, row.revision, planned)
                     return ObjResult(planned.obj)
-                return RowResult(await self._put(path, key, descriptor.to_storage(planned.obj), row.revision, planned))
+                return RowResult(await self._put(path, key, descriptor, row.revision, planned))
             except store_api.Conflict as error:
                 # Somebody else's write is on its way through the feed; decide again from what it left.
                 await self.state.reached(error.actual)
@@ -333,11 +335,13 @@ class Registry:
         same = all({**a, "time": ""} == {**b, "time": ""} for a, b in zip(fields, was, strict=True))
         return same and {**new, "metadata": {**meta_of(new), "managedFields": was}} == old
 
-    async def _put(self, path: str, key: Key, obj: Obj, expect: int, planned: Planned) -> Row:
+    async def _put(self, path: str, key: Key, descriptor: Descriptor, expect: int, planned: Planned) -> Row:
+        obj = descriptor.to_storage(planned.obj)
         value = stored_form(obj)
         self.state.expect(path, value, obj)
         try:
-            revision = await self._commit((Put(path, value, expect), *planned.operations))
+            lease = await self._lease_for(descriptor)
+            revision = await self._commit((Put(path, value, expect, lease), *planned.operations))
         except BaseException:
             self.state.forget(path)
             planned.release()
@@ -356,6 +360,12 @@ class Registry:
             planned.release()
             raise
         await self.state.reached(removed_at)
+
+    async def _lease_for(self, descriptor: Descriptor) -> int:
+        try:
+            return await self._leases.lease_for(descriptor)
+        except store_api.Unavailable as error:
+            raise _unavailable(error) from None
 
     async def _commit(self, operations: Sequence[store_api.Operation]) -> int:
         try:
