@@ -41,6 +41,7 @@ from cluster.machinery.errors import (
 )
 from cluster.machinery.objects import Key, Obj, is_deleting, meta_of
 from cluster.resources.catalog import Descriptor
+from cluster.resources.metadata import without_empty
 from cluster.resources.strategy import WriteContext
 from cluster.store import api as store_api
 from cluster.store.api import Delete, Put, Store
@@ -297,7 +298,7 @@ class Registry:
             fresh.pop("namespace", None)
         fresh["uid"] = self._entropy.uid()
         fresh["creationTimestamp"] = self.now()
-        return {**obj, "metadata": fresh}
+        return {**obj, "metadata": without_empty(fresh)}
 
     def _with_kept_metadata(self, call: Call, new: Obj, old: Obj) -> Obj:
         """`new` with what only the server may set taken from `old`."""
@@ -321,7 +322,7 @@ class Registry:
             meta["generation"] = was["generation"]
         if "managedFields" in was and "managedFields" not in given:
             meta["managedFields"] = was["managedFields"]
-        return {**new, "metadata": meta}
+        return {**new, "metadata": without_empty(meta)}
 
     @staticmethod
     def _only_times_differ(new: Obj, old: Obj) -> bool:

@@ -18,6 +18,15 @@ NameCheck: TypeAlias = Callable[[str], tuple[str, ...]]
 """A name to what is wrong with it, in upstream's words; empty when nothing is."""
 
 
+_OMITTED_WHEN_EMPTY = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
+
+
+def without_empty(meta: Obj) -> Obj:
+    """`meta` without the optional parts that are empty or null: Go servers never write them, so clients never expect them."""
+    empty = [name for name in _OMITTED_WHEN_EMPTY if name in meta and not meta[name]]
+    return {name: value for name, value in meta.items() if name not in empty} if empty else meta
+
+
 def validate_metadata(meta: Obj, *, namespaced: bool, name_check: NameCheck) -> tuple[Cause, ...]:
     found: list[Cause] = []
     if prefix := meta.get("generateName"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.machinery.names import subdomain_errors
-from cluster.resources.metadata import validate_metadata, validate_metadata_update
+from cluster.resources.metadata import validate_metadata, validate_metadata_update, without_empty
 
 
 def _fields(namespaced=True, **meta):
@@ -50,3 +50,10 @@ def test_a_name_stays_and_a_dying_object_gains_no_finalizers():
     causes = validate_metadata_update({**old, "name": "b", "finalizers": ["a/b", "c/d"]}, old)
     assert [cause.field for cause in causes] == ["metadata.name", "metadata.finalizers"]
     assert 'found new finalizers []string{"c/d"}' in causes[1].message
+
+
+def test_empty_parts_are_not_written():
+    meta = {"name": "x", "labels": {}, "annotations": None, "finalizers": [], "ownerReferences": []}
+    assert without_empty(meta) == {"name": "x"}
+    full = {"name": "x", "labels": {"a": "b"}}
+    assert without_empty(full) is full
