@@ -40,7 +40,7 @@ from cluster.kubelet.network.addresses import choose_cidr
 from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings
 from cluster.kubelet.network.netlink import open_netlink
 from cluster.kubelet.runtime import namespaces
-from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
+from cluster.kubelet.runtime.api import Container, ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
 from cluster.kubelet.runtime.docker import DockerEngine
 from cluster.kubelet.runtime.docker_api import DockerApi
 from cluster.kubelet.runtime.docker_host import HostCredentials, docker_connector
@@ -60,6 +60,8 @@ from cluster.store.compactor import Compactor
 from cluster.store.sqlite import SqliteStore
 
 DNS_PORT = 53
+PURGE_PARALLEL = 8
+"""Containers removed at the same time."""
 
 
 def identity_of(user: str) -> Identity:
@@ -428,7 +430,13 @@ async def purge_host(settings: Settings) -> Sequence[str]:
     runtime = docker_runtime(settings, entropy=SystemEntropy())
     try:
         containers = await runtime.engine.list()
-        await asyncio.gather(*(runtime.engine.remove(container.id) for container in containers))
+        slots = asyncio.Semaphore(PURGE_PARALLEL)
+
+        async def remove(container: Container) -> None:
+            async with slots:
+                await runtime.engine.remove(container.id)
+
+        await asyncio.gather(*(remove(container) for container in containers))
         await runtime.sandboxes.purge()
         lines.append(f"removed {len(containers)} containers")
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -36,6 +36,7 @@ async def running(
     clock: Clock | None = None,
     node_channels: NodeChannels | None = None,
     ring_events_max: int = RING_EVENTS_MAX,
+    port_in_use: Callable[[int], bool] = lambda port: False,
 ) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
     server = ApiServer(
@@ -44,7 +45,9 @@ async def running(
         clock=clock,
         entropy=SeededEntropy(1),
         node_channels=node_channels or NoNodes(),
-        settings=ApiServerSettings(service_account_key=SERVICE_ACCOUNT_KEY, ring_events_max=ring_events_max),
+        settings=ApiServerSettings(
+            service_account_key=SERVICE_ACCOUNT_KEY, ring_events_max=ring_events_max, port_in_use=port_in_use
+        ),
     )
     await server.start()
     try:

@@ -179,6 +179,9 @@ class ServiceAllocator:
             raise _refused(new, path, number, why)
         if not self._take(_port(number), draw):
             raise _refused(new, path, number, "provided port is already allocated")
+        # Deliberately stricter than upstream: our rules would take the port away from who listens there now.
+        if _port(number) not in draw.had and self._port_in_use(number):
+            raise _refused(new, path, number, "another program on this host listens on the port")
 
     def _free_port(self, draw: _Draw) -> int:
         for number in self._offsets(self._pools.port_low, self._pools.port_high):

@@ -52,7 +52,8 @@ def _purge(state_dir: Path) -> None:
     engine.stop_engine(state_dir, _say)
     repository = state_dir / "repository"
     kept = demo.has_commits_of_the_user(repository)
-    for entry in sorted(state_dir.iterdir()):
+    # The settings go last: whatever stops this half-way, a second purge still knows what is ours.
+    for entry in sorted(state_dir.iterdir(), key=lambda entry: (entry.name == SETTINGS_FILE, entry.name)):
         if entry == repository and kept:
             continue
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()

@@ -19,7 +19,7 @@ from reconciler.history.runs import newest_first, runs_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("application", help="whose runs")
+    parser.add_argument("application", nargs="?", default="", help="whose runs (default: everybody's)")
     parser.add_argument("run", nargs="?", default="", help="one run in full (`latest` is the newest)")
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     configure_access(parser)
@@ -27,10 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     async def act(transport: Transport) -> int:
-        application = await application_named(transport, args.application, args.namespace)
-        key = key_of(application)
-        listing = await list_all(transport, RUNS, Query(namespace=key.namespace))
-        runs = newest_first(runs_of(listing.items, key))
+        if args.application:
+            key = key_of(await application_named(transport, args.application, args.namespace))
+            listing = await list_all(transport, RUNS, Query(namespace=key.namespace))
+            runs = newest_first(runs_of(listing.items, key))
+        else:
+            runs = newest_first((await list_all(transport, RUNS, Query(namespace=args.namespace or ""))).items)
         if args.run:
             runs = runs[:1] if args.run == "latest" else [each for each in runs if name_of(each) == args.run]
             if not runs:

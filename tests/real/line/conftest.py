@@ -163,6 +163,12 @@ def eventually(look: Callable[[], Any], *, within_s: float = 30.0, what: str = "
     return found
 
 
+def make_image() -> None:
+    """The image the manifests name, from this host's Python; an existing one is used."""
+    if run(["docker", "image", "inspect", IMAGE], check=False).returncode:
+        run([sys.executable, str(ROOT / "examples-repo" / "images" / "build"), IMAGE])
+
+
 def host_state() -> dict[str, str]:
     """What a good neighbour leaves as it was."""
     return {
@@ -185,7 +191,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     run(["git", "init", "-q", "-b", "main", str(repository)])
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "Deploy web")
-    run([sys.executable, str(ROOT / "examples-repo" / "images" / "build"), IMAGE])
+    make_image()
     made = Line(base / "state", repository, {})
     try:
         made.up()

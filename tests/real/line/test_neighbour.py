@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.real.line.conftest import IMAGE, ROOT, WEB, Line, eventually, git, host_state, run
+from tests.real.line.conftest import IMAGE, WEB, Line, eventually, git, host_state, make_image, run
 
 pytestmark = pytest.mark.needs("docker", "root", "kubectl", "nft", "git", "ip")
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("docker", "root", "kubectl", "nft", "git", "ip")
 @pytest.fixture
 def neighbour():
     """A container of somebody else with a published port."""
-    run([sys.executable, str(ROOT / "examples-repo" / "images" / "build"), IMAGE])
+    make_image()
     name = "line-neighbour"
     id_ = run(["docker", "run", "-d", "--name", name, "-p", "127.0.0.1:30999:8080", IMAGE, "web"]).stdout.strip()
     yield id_
