@@ -32,6 +32,7 @@ from reconciler.apply.inventory import Inventory
 from reconciler.config import SYSTEM_NAMESPACE
 from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.inventory import INVENTORIES
+from reconciler.crds.repository import REPOSITORIES
 from reconciler.crds.run import RUNS
 from reconciler.daemon.attempt import Attempt, Failure, due, failures_after
 from reconciler.daemon.claims import Claims
@@ -42,7 +43,7 @@ from reconciler.daemon.own_kinds import OwnKinds
 from reconciler.daemon.owned import OwnedObjects
 from reconciler.daemon.removal import FINALIZER, Removal
 from reconciler.daemon.sources import RepositoryState, Sources
-from reconciler.daemon.spec import ApplicationSpec, application_spec
+from reconciler.daemon.spec import REQUESTED_ANNOTATION, ApplicationSpec, application_spec
 from reconciler.daemon.status import View, status_of
 from reconciler.errors import StageError
 from reconciler.health.rules import health_of
@@ -199,6 +200,8 @@ class Applications:
             view = View(Sync.UNKNOWN, UNKNOWN, reason="SourceNotReady", message=message, reconciling=True)
             await self._tell(application, state, view)
             return
+        if spec.requested != state.handled and self._is_asked_too(spec, repository):
+            return  # the source is looked at first, and tells when it is done
         if waiting := unmet(spec, self._cache, self._sources):
             view = View(Sync.UNKNOWN, UNKNOWN, repository.revision, reason="DependencyNotReady", message=waiting)
             await self._tell(application, state, replace(view, reconciling=True))
@@ -206,6 +209,12 @@ class Applications:
         if FINALIZER not in application["metadata"].get("finalizers", ()):
             await self._add_finalizer(application)
         await self._synchronise(spec, application, state, repository, repository.revision)
+
+    def _is_asked_too(self, spec: ApplicationSpec, repository: RepositoryState) -> bool:
+        """The same request was made of the repository and is not answered yet."""
+        obj = self._cache.get(REPOSITORIES, spec.repository)
+        asked = annotations_of(obj).get(REQUESTED_ANNOTATION) if obj is not None else None
+        return asked == spec.requested and repository.requested != spec.requested
 
     async def _synchronise(
         self, spec: ApplicationSpec, application: Obj, state: _State, repository: RepositoryState, revision: Revision

@@ -21,13 +21,13 @@ from cluster.client.cache import Cache, Change
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.conditions import make_condition, set_conditions
 from cluster.machinery.errors import ApiError, NotFound
-from cluster.machinery.objects import Key, Obj, field_of, generation_of, uid_of
+from cluster.machinery.objects import Key, Obj, annotations_of, field_of, generation_of, uid_of
 from cluster.machinery.timestamps import format_time
 from cluster.resources.builtin import SECRETS
 from reconciler.config import Settings
 from reconciler.content import Source
 from reconciler.crds.repository import REPOSITORIES
-from reconciler.daemon.spec import seconds_of
+from reconciler.daemon.spec import REQUESTED_ANNOTATION, seconds_of
 from reconciler.errors import Fault, StageError, source_error
 from reconciler.model import Revision
 from reconciler.source.address import checked_commit, checked_directory, checked_ref, checked_url
@@ -57,6 +57,8 @@ class RepositoryState:
     revision: Revision | None = None
     fingerprint: str = ""
     error: str = ""
+    requested: str = ""
+    """The request (its annotation's value) that the newest look, good or bad, came after."""
 
 
 class Sources:
@@ -140,7 +142,7 @@ class Sources:
                     self._queue.add(key)
 
     def _on_change(self, change: Change) -> None:
-        if change.old is None or change.new is None or generation_of(change.old) != generation_of(change.new):
+        if _asks(change.old) != _asks(change.new):
             self._queue.add(change.key)
 
     async def _reconcile(self, key: Key) -> None:
@@ -149,7 +151,8 @@ class Sources:
             await self._drop(key)
             return
         known = self._states.get(key)
-        before = (known.revision, known.error) if known else None
+        requested = annotations_of(repository).get(REQUESTED_ANNOTATION, "")
+        before = (known.revision, known.error, known.requested) if known else None
         try:
             state = await self._opened(key, repository, known)
         except StageError as error:
@@ -167,6 +170,7 @@ class Sources:
         self._queue.forget(key)
         is_new = state.revision is None or state.revision.id != revision.id
         state.revision, state.fingerprint, state.error = revision, fingerprint, ""
+        state.requested = requested
         if is_new:
             logger.info(
                 "new revision",
@@ -175,7 +179,7 @@ class Sources:
                 author=revision.author,
                 subject=revision.subject,
             )
-        if (revision, "") != before:
+        if (revision, "", requested) != before:
             self._changed(key)
         await self._write_status(repository, revision, ready=True, reason="Fetched", message=revision.subject)
 
@@ -251,9 +255,10 @@ class Sources:
 
     async def _failed(self, key: Key, repository: Obj, error: StageError) -> None:
         state = self._states.get(key)
-        is_new = state is None or state.error != error.message
+        requested = annotations_of(repository).get(REQUESTED_ANNOTATION, "")
+        is_new = state is None or (state.error, state.requested) != (error.message, requested)
         if state is not None:
-            state.error = error.message
+            state.error, state.requested = error.message, requested
         if is_new:
             logger.warning("repository cannot be read", repository=str(key), reason=error.message, fault=error.fault)
         if error.retryable:
@@ -294,6 +299,13 @@ class Sources:
                 await self._transport.patch(REPOSITORIES, key, patch, subresource="status")
             except NotFound:
                 return
+
+
+def _asks(repository: Obj | None) -> tuple[object, ...]:
+    """What of a repository's state is a reason to look at it: not its status."""
+    if repository is None:
+        return ()
+    return uid_of(repository), generation_of(repository), annotations_of(repository).get(REQUESTED_ANNOTATION)
 
 
 def _credential_files(directory: Path, url: str, data: dict[str, bytes]) -> Credentials:

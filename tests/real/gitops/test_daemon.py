@@ -16,6 +16,7 @@ from cluster.base.tasks import Supervisor
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.builtin import CONFIG_MAPS
+from reconciler.cli import sync
 from reconciler.config import SYSTEM_NAMESPACE, Bootstrap, Settings
 from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.inventory import INVENTORIES
@@ -349,6 +350,23 @@ async def test_manifests_moved_to_another_application_are_taken_over_and_not_rec
         for entry in inventory["entries"]
     }
     assert (owners["c0"], owners["stays"]) == ("second", "first")
+
+
+async def test_a_request_looks_at_the_source_and_is_answered(world: World) -> None:
+    world.settings = replace(world.settings, watch_files=False)
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    second = world.repository.commit("two", {"a.yaml": config_map("a", "2")})
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    value = await sync.request(world.api.as_user("someone"), application)
+    await world.until(lambda: world.status().get("lastHandledRequest") == value)
+    assert world.value("a") == "2"
+    assert world.synced(second)
+    fresh = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert fresh is not None
+    assert sync.is_settled(fresh, value)
 
 
 async def test_drift_that_is_only_reported_is_left_alone(world: World) -> None:
