@@ -35,10 +35,13 @@ from cluster.config import Settings
 from cluster.controllers.run import Controllers
 from cluster.dns.forwarder import Forwarder, host_resolvers
 from cluster.dns.server import DnsServer
+from cluster.kubelet.host import Host, SystemHost
 from cluster.kubelet.kubelet import Kubelet
 from cluster.kubelet.network.addresses import choose_cidr
 from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings
 from cluster.kubelet.network.netlink import open_netlink
+from cluster.kubelet.node import default_address
+from cluster.kubelet.probe_runners import NetworkProbeRunner, ProbeRunner
 from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import Container, ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
 from cluster.kubelet.runtime.docker import DockerEngine
@@ -49,13 +52,16 @@ from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
-from cluster.kubelet.volumes.mounts import SystemMounter, mounts_below
+from cluster.kubelet.volumes.mounts import Mounter, NoMounter, SystemMounter, mounts_below
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import PODS, SERVICES
 from cluster.resources.catalog import Catalog, builtin_catalog
 from cluster.scheduler.scheduler import Scheduler
 from cluster.simulation.engine import SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
+from cluster.simulation.host import SimulatedHost
+from cluster.simulation.mounts import SimulatedMounter
+from cluster.simulation.probes import SimulatedProbeRunner
 from cluster.store.compactor import Compactor
 from cluster.store.sqlite import SqliteStore
 
@@ -226,6 +232,9 @@ class Runtime:
         images: ImageStore,
         sandboxes: Sandboxes,
         network: PodNetwork,
+        probe_runner: ProbeRunner,
+        host: Host,
+        mounter: Mounter,
         client: HttpClient | None,
     ) -> None:
         self.engine = engine
@@ -233,6 +242,9 @@ class Runtime:
         self.images = images
         self.sandboxes = sandboxes
         self.network = network
+        self.probe_runner = probe_runner
+        self.host = host
+        self.mounter = mounter
         self._client = client
 
     async def close(self) -> None:
@@ -246,9 +258,10 @@ def docker_runtime(settings: Settings, *, entropy: Entropy) -> Runtime:
     api = DockerApi(client)
     engine = DockerEngine(api, cluster_id=settings.cluster_id, set_hostname=namespaces.set_hostname)
     images = DockerImages(api, credentials=HostCredentials(os.environ))
+    streams = DockerStreams(api)
     return Runtime(
         engine=engine,
-        streams=DockerStreams(api),
+        streams=streams,
         images=images,
         sandboxes=SandboxPool(
             PoolSettings(
@@ -262,6 +275,9 @@ def docker_runtime(settings: Settings, *, entropy: Entropy) -> Runtime:
             entropy=entropy,
         ),
         network=BridgeNetwork(bridge_settings(settings)),
+        probe_runner=NetworkProbeRunner(streams),
+        host=SystemHost(),
+        mounter=SystemMounter() if os.geteuid() == 0 else NoMounter(),
         client=client,
     )
 
@@ -275,6 +291,9 @@ def simulated_runtime(settings: Settings, *, clock: Clock) -> Runtime:
         images=engine,
         sandboxes=SimulatedSandboxes(engine),
         network=SimulatedNetwork(settings.node_cidr),
+        probe_runner=SimulatedProbeRunner(engine, clock),
+        host=SimulatedHost(settings.node_name, default_address()),
+        mounter=SimulatedMounter(),
         client=None,
     )
 
@@ -312,7 +331,6 @@ class NodeAgent:
                     host_namespaces=settings.allow_host_network,
                     host_paths=settings.allowed_host_paths,
                 ),
-                can_mount=not self._simulated,
             ),
             transport=transport,
             cache=cache,
@@ -321,6 +339,9 @@ class NodeAgent:
             images=self._runtime.images,
             sandboxes=self._runtime.sandboxes,
             network=self._runtime.network,
+            probe_runner=self._runtime.probe_runner,
+            host=self._runtime.host,
+            mounter=self._runtime.mounter,
             clock=clock,
             entropy=entropy,
             supervisor=self._supervisor,
@@ -331,6 +352,8 @@ class NodeAgent:
     async def start(self) -> None:
         """Raises EngineError when the engine does not answer or the network cannot be made."""
         self._settings.kubelet_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if self._simulated:
+            logger.warning("containers are simulated: nothing runs", node=self._settings.node_name)
         await self._cache.sync((PODS, SERVICES))
         await self._runtime.network.setup()
         self._supervisor.start("events-kubelet", self._recorder.run)

@@ -21,11 +21,11 @@ from cluster.client.node_channel import NodeChannel
 from cluster.client.transport import Query, Transport, list_all
 from cluster.kubelet import checkpoint
 from cluster.kubelet.engine_view import EngineView
+from cluster.kubelet.host import Host
 from cluster.kubelet.images import Images
-from cluster.kubelet.node import NodeReporter, NodeState, default_address, host_identity
+from cluster.kubelet.node import NodeReporter, NodeState
 from cluster.kubelet.pod_starter import NodeFacts, PodStarter
 from cluster.kubelet.podspec import is_host_network, spec_of
-from cluster.kubelet.pressure import read_pressure
 from cluster.kubelet.probe_runners import ProbeRunner
 from cluster.kubelet.prober import Prober
 from cluster.kubelet.runtime.api import (
@@ -43,7 +43,7 @@ from cluster.kubelet.sources import SourceReader
 from cluster.kubelet.status_writer import StatusWriter
 from cluster.kubelet.streams import KubeletChannel
 from cluster.kubelet.sync import PodTools, PodWorker
-from cluster.kubelet.volumes.mounts import Mounter, NoMounter, SystemMounter
+from cluster.kubelet.volumes.mounts import Mounter
 from cluster.kubelet.volumes.setup import PodVolumes
 from cluster.kubelet.volumes.tokens import TokenSource
 from cluster.machinery.errors import ApiError
@@ -72,6 +72,9 @@ class Kubelet:
         images: ImageStore,
         sandboxes: Sandboxes,
         network: PodNetwork,
+        probe_runner: ProbeRunner,
+        host: Host,
+        mounter: Mounter,
         clock: Clock,
         entropy: Entropy,
         supervisor: Supervisor,
@@ -97,7 +100,7 @@ class Kubelet:
         self._taken = asyncio.Event()
         self._synced = False
         self._unsubscribe = _nothing
-        self._machine_id, self._boot_id = host_identity()
+        self._host = host
         self._tasks = (
             "kubelet pods",
             "kubelet engine events",
@@ -106,9 +109,8 @@ class Kubelet:
             "kubelet node",
         )
         self._view = EngineView(engine, self._claimed)
-        self._runner = ProbeRunner(streams)
+        self._runner = probe_runner
         self._sources = SourceReader(transport, clock)
-        mounter: Mounter = SystemMounter() if settings.can_mount and os.geteuid() == 0 else NoMounter()
         self._volumes = PodVolumes(
             settings.root_dir, mounter=mounter, tokens=TokenSource(transport, clock), policy=settings.policy
         )
@@ -123,7 +125,7 @@ class Kubelet:
         """Begin, under the supervisor."""
         self._settings.root_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         if not self._host_ip:
-            self._host_ip = default_address()
+            self._host_ip = self._host.address()
         self._supervisor.start("kubelet pods", self._run_pods)
         self._supervisor.start("kubelet engine events", self._run_events)
         self._supervisor.start("kubelet housekeeping", self._run_housekeeping)
@@ -300,14 +302,14 @@ class Kubelet:
         )
 
     def _node_state(self) -> NodeState:
-        disk = os.statvfs(self._settings.root_dir)
+        root, identity = self._settings.root_dir, self._host.identity()
         return NodeState(
             info=self._info,
             address=self._host_ip,
-            pressure=read_pressure(self._settings.root_dir),
-            disk_bytes=disk.f_blocks * disk.f_frsize,
-            machine_id=self._machine_id,
-            boot_id=self._boot_id,
+            pressure=self._host.pressure(root),
+            disk_bytes=self._host.disk_bytes(root),
+            machine_id=identity.machine_id,
+            boot_id=identity.boot_id,
         )
 
     def _make_prober(self, changed: Callable[[], None]) -> Prober:

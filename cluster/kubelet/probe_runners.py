@@ -1,5 +1,7 @@
 """Making one probe or hook call: http, tcp, exec, grpc.  What the outcomes mean is `probes`'.
 
+Implementations of `ProbeRunner`: `NetworkProbeRunner` here and `cluster.simulation.probes`.
+
 Upstream: pkg/probe/{http,tcp,exec,grpc}, pkg/kubelet/lifecycle/handlers.go.
 """
 
@@ -10,6 +12,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cluster.kubelet.grpc_health import HealthReader, request_bytes
 from cluster.kubelet.probes import Outcome, ProbeSpec
@@ -41,21 +44,31 @@ class BadHandler(Exception):
     """The probe or hook cannot be made as it is written."""
 
 
-class ProbeRunner:
+class ProbeRunner(Protocol):
     """Makes calls; each ends within its timeout."""
+
+    async def probe(self, target: Target, spec: ProbeSpec) -> Answer:
+        """One probe.  A refusal by the container is FAILURE; what could not even be tried is UNKNOWN."""
+        ...
+
+    async def call(self, target: Target, handler: Obj, *, timeout_s: float) -> Answer:
+        """One call of a handler.  Raises BadHandler."""
+        ...
+
+
+class NetworkProbeRunner:
+    """Connects from this host to the pod; commands run through the engine."""
 
     def __init__(self, streams: ContainerStreams) -> None:
         self._streams = streams
 
     async def probe(self, target: Target, spec: ProbeSpec) -> Answer:
-        """One probe.  A refusal by the container is FAILURE; what could not even be tried is UNKNOWN."""
         try:
             return await self.call(target, spec.handler, timeout_s=spec.timeout_s)
         except BadHandler as error:
             return Answer(Outcome.FAILURE, str(error))
 
     async def call(self, target: Target, handler: Obj, *, timeout_s: float) -> Answer:
-        """One call of a handler.  Raises BadHandler."""
         match next(iter(sorted(handler)), ""):
             case "httpGet":
                 return await self._http(target, handler["httpGet"], timeout_s)

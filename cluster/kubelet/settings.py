@@ -34,4 +34,3 @@ class KubeletSettings:
     hosts_file: Path = Path("/etc/hosts")
     orphan_quarantine_s: float = 600.0
     starts_per_core: int = 2
-    can_mount: bool = True

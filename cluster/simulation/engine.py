@@ -43,7 +43,11 @@ TERMINATED = 143
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What an image's program does once started.  `runs_s` None is for ever; `stop_s` is how long it takes to heed TERM."""
+    """What an image's program does once started.
+
+    `runs_s` None is for ever; `stop_s` is how long it takes to heed TERM; `ready_s` how long until its ports answer, None
+    is never.
+    """
 
     runs_s: float | None = None
     exit_code: int = 0
@@ -51,6 +55,7 @@ class Behaviour:
     output: bytes = b""
     start_error: str = ""
     user: str = ""
+    ready_s: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ def _nothing(spec: ContainerSpec, command: Sequence[str]) -> ExecResult:
 class SimulatedEngine:
     """ContainerEngine, ContainerStreams and ImageStore over dictionaries.
 
-    `registry` names what can be pulled; None means every image can.  `on_exec` answers commands run in containers.
+    `registry` names what can be pulled; None means every image can, and runs for ever as an ordinary user.
+    `on_exec` answers commands run in containers.
     """
 
     def __init__(
@@ -111,6 +117,9 @@ class SimulatedEngine:
 
     def container(self, container_id: str) -> Container:
         return self._known(container_id)
+
+    def behaviour(self, container_id: str) -> Behaviour:
+        return self._behaviour(self._known(container_id).image)
 
     async def close(self) -> None:
         """End the timers of containers that run for a time."""
@@ -273,7 +282,7 @@ class SimulatedEngine:
     # Inside
 
     def _behaviour(self, image: str) -> Behaviour:
-        return (self._registry or {}).get(image, _FOREVER)
+        return (self._registry or {}).get(image, _UNKNOWN)
 
     def _known(self, container_id: str) -> Container:
         if container_id not in self._containers:
@@ -312,7 +321,8 @@ class SimulatedEngine:
                 queue.put_nowait(event)
 
 
-_FOREVER = Behaviour()
+_UNKNOWN = Behaviour(user="65532:65532")
+"""Of images nobody described: what is not there can harm nobody, so that pods that must not run as root do run."""
 
 
 class SimulatedSandboxes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,8 +35,12 @@ def checked_path(path: str) -> PurePosixPath:
     return pure
 
 
-def write_payload(target: Path, payload: Mapping[str, File], *, stamp: str, group: int | None = None) -> bool:
+def write_payload(
+    target: Path, payload: Mapping[str, File], *, stamp: str, give: Callable[[Path], None] | None = None
+) -> bool:
     """Make `target` hold exactly `payload`; whether anything changed.  `stamp` names the new version and must be fresh.
+
+    `give` is called with every new file, before readers see it, to set who owns it.
 
     Raises ValueError for a path that would leave the volume, OSError when the disk refuses.
     """
@@ -55,8 +59,8 @@ def write_payload(target: Path, payload: Mapping[str, File], *, stamp: str, grou
         place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         place.write_bytes(files[path].data)
         place.chmod(files[path].mode)
-        if group is not None:
-            os.chown(place, -1, group)
+        if give is not None:
+            give(place)
     replacement = target / NEW_DATA
     replacement.unlink(missing_ok=True)
     replacement.symlink_to(version)

@@ -1,6 +1,6 @@
-"""Mounting: tmpfs for secrets and memory volumes, bind mounts for subPaths.  The system calls and nothing else.
+"""Mounting and giving away: tmpfs for secrets and memory volumes, bind mounts for subPaths, groups for fsGroup.
 
-Needs CAP_SYS_ADMIN; `can_mount` says whether we have it.
+The system calls and nothing else.  Needs CAP_SYS_ADMIN; `can_mount` says whether we have it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
 
 class Mounter(Protocol):
-    """How volumes mount.  Implementations: SystemMounter, and for agents without the right to, NoMounter."""
+    """What volumes need rights for.  Implementations: SystemMounter, for agents without rights NoMounter, and
+    `cluster.simulation.mounts`.
+    """
 
     @property
     def can_mount(self) -> bool: ...
@@ -32,6 +34,10 @@ class Mounter(Protocol):
 
     def unmount(self, target: Path) -> None:
         """Detach what is mounted at `target`; does nothing where nothing is."""
+        ...
+
+    def give_to_group(self, path: Path, group: int) -> None:
+        """Make `group` the owning group of a file or directory.  Raises OSError."""
         ...
 
 
@@ -61,6 +67,9 @@ class SystemMounter:
             if error not in (22, 2):
                 raise OSError(error, os.strerror(error), str(target))
 
+    def give_to_group(self, path: Path, group: int) -> None:
+        os.chown(path, -1, group)
+
     def _mount(self, source: str, target: str, kind: str, flags: int, options: str) -> None:
         result = self._libc.mount(
             os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options.encode()
@@ -85,6 +94,10 @@ class NoMounter:
 
     def unmount(self, target: Path) -> None:
         """Nothing of ours can be mounted."""
+
+    def give_to_group(self, path: Path, group: int) -> None:
+        """A group that this user belongs to can be given to; another is refused by the kernel."""
+        os.chown(path, -1, group)
 
 
 def mounts_below(directory: Path) -> Sequence[Path]:

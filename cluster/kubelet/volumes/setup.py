@@ -5,11 +5,11 @@ Layout under the kubelet's root: `pods/UID/volumes/KIND/NAME`, `pods/UID/volume-
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cluster.kubelet.downward import Placement
@@ -130,11 +130,12 @@ class PodVolumes:
         path = self._directory(pod, kind, name)
         if kind == "secret" or tokens:
             self._on_memory(path)
-        group = None if fs_group is None else int(fs_group)
-        if group is not None:
+        give: Callable[[Path], None] | None = None
+        if fs_group is not None:
+            give = partial(self._mounter.give_to_group, group=int(fs_group))
             files = {at: type(file)(file.data, file.mode | 0o040) for at, file in files.items()}
         self._versions += 1
-        write_payload(path, files, stamp=f"{stamp}.{self._versions}", group=group)
+        write_payload(path, files, stamp=f"{stamp}.{self._versions}", give=give)
         return MountedVolume(path, read_only=True)
 
     def _empty_dir(self, pod: Obj, name: str, source: Obj, fs_group: int | None) -> Path:
@@ -152,7 +153,7 @@ class PodVolumes:
         if path.stat().st_mode & 0o7777 not in (0o777, 0o2777):
             path.chmod(0o777)
         if fs_group is not None and path.stat().st_gid != int(fs_group):
-            os.chown(path, -1, int(fs_group))
+            self._mounter.give_to_group(path, int(fs_group))
             path.chmod(0o2777)
         return path
 

@@ -22,8 +22,10 @@ from cluster.base.entropy import SystemEntropy
 from cluster.base.http_client import HttpClient, UnixConnector
 from cluster.base.tasks import Supervisor
 from cluster.client.transport import Transport
+from cluster.kubelet.host import SystemHost
 from cluster.kubelet.kubelet import Kubelet
 from cluster.kubelet.network.bridge import BridgeNetwork, BridgeSettings
+from cluster.kubelet.probe_runners import NetworkProbeRunner
 from cluster.kubelet.runtime import namespaces
 from cluster.kubelet.runtime.api import Container
 from cluster.kubelet.runtime.docker import DockerEngine
@@ -33,6 +35,7 @@ from cluster.kubelet.runtime.docker_streams import DockerStreams
 from cluster.kubelet.runtime.sandbox import PoolSettings, SandboxPool
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
+from cluster.kubelet.volumes.mounts import SystemMounter
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.builtin import PODS
 from tests.apiservers import ADMIN, running
@@ -92,6 +95,9 @@ class DockerNode:
             images=self.images,
             sandboxes=self.pool(),
             network=self.network,
+            probe_runner=NetworkProbeRunner(self.streams),
+            host=SystemHost(),
+            mounter=SystemMounter(),
             clock=SystemClock(),
             entropy=SystemEntropy(),
             supervisor=self.supervisor,

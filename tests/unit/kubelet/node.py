@@ -15,15 +15,18 @@ from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache, Change
 from cluster.client.transport import Transport
 from cluster.kubelet.kubelet import Kubelet
+from cluster.kubelet.probe_runners import NetworkProbeRunner
 from cluster.kubelet.runtime.api import ContainerSpec
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.settings import KubeletSettings
+from cluster.kubelet.volumes.mounts import NoMounter
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.objects import Key, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
 from cluster.resources.builtin import PODS
 from cluster.simulation.engine import Behaviour, ExecResult, SimulatedEngine, SimulatedNetwork, SimulatedSandboxes
+from cluster.simulation.host import SimulatedHost
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
 
@@ -107,9 +110,7 @@ class TestNode:
 
     def _make(self, cache: Cache) -> Kubelet:
         return Kubelet(
-            settings=KubeletSettings(
-                node_name="n1", root_dir=self._root, node_ip="192.0.2.1", can_mount=False, policy=PodPolicy()
-            ),
+            settings=KubeletSettings(node_name="n1", root_dir=self._root, node_ip="192.0.2.1", policy=PodPolicy()),
             transport=self.line,
             cache=cache,
             engine=self.engine,
@@ -117,6 +118,9 @@ class TestNode:
             images=self.engine,
             sandboxes=SimulatedSandboxes(self.engine),
             network=SimulatedNetwork(),
+            probe_runner=NetworkProbeRunner(self.engine),
+            host=SimulatedHost("n1", "192.0.2.1"),
+            mounter=NoMounter(),
             clock=self.clock,
             entropy=SeededEntropy(2),
             supervisor=self._supervisor,

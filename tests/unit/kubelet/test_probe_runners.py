@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.kubelet.grpc_health import HealthReader, request_bytes
-from cluster.kubelet.probe_runners import Answer, BadHandler, ProbeRunner, Target, port_of
+from cluster.kubelet.probe_runners import Answer, BadHandler, NetworkProbeRunner, Target, port_of
 from cluster.kubelet.probes import Outcome, ProbeKind, ProbeSpec
 from cluster.simulation.engine import SimulatedEngine
 from tests.clocks import SteppedClock
@@ -36,7 +36,7 @@ async def server(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
 async def probed(handler: dict[str, Any], timeout_s: int = 5) -> Answer:
     target = Target({"name": "app", "ports": []}, "id", "127.0.0.1")
     spec = ProbeSpec(ProbeKind.READINESS, handler, timeout_s=timeout_s)
-    return await ProbeRunner(SimulatedEngine(clock=SteppedClock())).probe(target, spec)
+    return await NetworkProbeRunner(SimulatedEngine(clock=SteppedClock())).probe(target, spec)
 
 
 @pytest.mark.parametrize(
