@@ -40,6 +40,9 @@ from reconciler.source.watch import FileWatch
 LOOK_S = 1.0
 """How often branch heads of local repositories are read, whatever file events say."""
 
+FOLDER_GATHER_S = 0.1
+"""Many files of a folder change together; a branch moves in one step, and is looked at at once."""
+
 FOLDER_LOOKS = 15
 """Folders are walked only every so many looks: their events are the fast way."""
 
@@ -134,12 +137,18 @@ class Sources:
             for key, state in sorted(self._states.items()):
                 if state.interval_s or (isinstance(state.source, Folder) and turn % FOLDER_LOOKS):
                     continue
-                try:
-                    seen = state.source.fingerprint()
-                except (StageError, OSError):
-                    seen = ""
-                if seen != state.fingerprint:
-                    self._queue.add(key)
+                self._look_if_moved(key)
+
+    def _look_if_moved(self, key: Key) -> None:
+        """Most events around a commit move no branch: a few small reads tell, and no more is done."""
+        if (state := self._states.get(key)) is None:
+            return
+        try:
+            seen = state.source.fingerprint()
+        except (StageError, OSError):
+            seen = ""
+        if seen != state.fingerprint:
+            self._queue.add(key)
 
     def _on_change(self, change: Change) -> None:
         if _asks(change.old) != _asks(change.new):
@@ -198,7 +207,10 @@ class Sources:
         if interval_s:
             self._ticks.set(name, interval_s, lambda: self._tick(key))
         elif self._settings.watch_files:
-            self._files.add(name, source.watched(), lambda: self._queue.add(key))
+            if isinstance(source, Folder):
+                self._files.add(name, source.watched(), lambda: self._queue.add(key), gather_s=FOLDER_GATHER_S)
+            else:
+                self._files.add(name, source.watched(), lambda: self._look_if_moved(key), gather_s=0)
         return state
 
     async def _tick(self, key: Key) -> None:

@@ -1,4 +1,4 @@
-"""Local sources announce themselves: file events, filtered and gathered, say "look again" and nothing more.
+"""Local sources announce themselves: file events, filtered, say "look again" and nothing more.
 
 watchdog's threads stay in here; what crosses to the event loop is a wake-up.  Reading raises events too (open, close
 without writing): those are dropped, or looking would cause looking.  Missed events are caught by the one-second look.
@@ -22,9 +22,6 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-DEBOUNCE_S = 0.1
-"""So long after an event the others of the same change are waited for."""
-
 WATCHES_MAX = 64
 """Sources beyond this are only looked at once a second."""
 
@@ -32,22 +29,26 @@ _READS = (FileOpenedEvent, FileClosedNoWriteEvent)
 
 
 class FileWatch:
-    """Calls back on the event loop, at most once per DEBOUNCE_S and source, when files below its directories change."""
+    """Calls back on the event loop when files below a source's directories change."""
 
     def __init__(self) -> None:
         self._observer: BaseObserver | None = None
         self._watches: dict[str, list[object]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def add(self, name: str, directories: Sequence[Path], changed: Callable[[], None]) -> None:
-        """Watch under `name` instead of what was watched under it before.  A host without watches left is no error."""
+    def add(self, name: str, directories: Sequence[Path], changed: Callable[[], None], *, gather_s: float) -> None:
+        """Watch under `name` instead of what was watched under it before.  A host without watches left is no error.
+
+        So long after an event the others of the same change are waited for, and `changed` is called once; 0 calls it at
+        each event, for looks that cost next to nothing.
+        """
         self.remove(name)
         if len(self._watches) >= WATCHES_MAX or not directories:
             return
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(self._gather, name, changed)
+            loop.call_soon_threadsafe(self._gather, name, changed, gather_s)
 
         handler = _Handler(wake)
         if self._observer is None:
@@ -78,9 +79,13 @@ class FileWatch:
             self._observer.join()
             self._observer = None
 
-    def _gather(self, name: str, changed: Callable[[], None]) -> None:
-        if name in self._watches and name not in self._timers:
-            self._timers[name] = asyncio.get_running_loop().call_later(DEBOUNCE_S, self._fire, name, changed)
+    def _gather(self, name: str, changed: Callable[[], None], gather_s: float) -> None:
+        if name not in self._watches or name in self._timers:
+            return
+        if gather_s:
+            self._timers[name] = asyncio.get_running_loop().call_later(gather_s, self._fire, name, changed)
+        else:
+            changed()
 
     def _fire(self, name: str, changed: Callable[[], None]) -> None:
         self._timers.pop(name, None)
