@@ -1,4 +1,7 @@
-"""The examples as a Git repository of the user's own, with the image they run."""
+"""The examples as a Git repository of the user's own, with the image they run.
+
+Only paths that we chose ourselves reach GitPython here, never text from a repository or the network.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.cli.exit_codes import CommandError
+
+if TYPE_CHECKING:
+    from git import Repo
 
 IMAGE = "examples.local/web:1"
 RECORD = "examples.json"
@@ -31,9 +38,12 @@ def make_repository(state_dir: Path) -> Path:
             "this installation has no examples", hint="name a Git repository or a folder: reconciler up SOURCE"
         )
     shutil.copytree(source, repository, dirs_exist_ok=True)
-    _git(repository, "init", "--quiet", "--initial-branch=main")
-    _git(repository, "add", "--all")
-    _git(repository, *_identity(repository), "commit", "--quiet", "--message", INITIAL_SUBJECT)
+    from git import Repo  # a fifth of a second: only who makes or purges a repository pays
+
+    with Repo.init(repository, initial_branch="main") as made:
+        made.git.add(all=True)
+        _ensure_identity(made)
+        made.index.commit(INITIAL_SUBJECT)
     return repository
 
 
@@ -41,8 +51,11 @@ def has_commits_of_the_user(repository: Path) -> bool:
     """Anything beyond what `make_repository` made: further commits or uncommitted files."""
     if not (repository / ".git").is_dir():
         return False
-    count = _git(repository, "rev-list", "--count", "--all").strip()
-    return count != "1" or bool(_git(repository, "status", "--porcelain").strip())
+    from git import Repo
+
+    with Repo(repository) as found:
+        count = sum(1 for _ in found.iter_commits(all=True, max_count=2))
+        return count != 1 or found.is_dirty(untracked_files=True)
 
 
 def make_image(state_dir: Path) -> bool:
@@ -66,17 +79,12 @@ def remove_image(state_dir: Path) -> None:
         record.unlink()
 
 
-def _identity(repository: Path) -> list[str]:
-    """Git refuses to commit without a name; the user's own is used where there is one."""
-    configured = subprocess.run(["git", "-C", str(repository), "config", "user.email"], capture_output=True)
-    if configured.returncode == 0:
-        return []
+def _ensure_identity(repository: Repo) -> None:
+    """Git wants a name for a commit; where the user has configured none, this repository gets one."""
+    with repository.config_reader() as reader:
+        if reader.get_value("user", "email", default=""):
+            return
     user = os.environ.get("USER") or "operator"
-    return ["-c", f"user.name={user}", "-c", f"user.email={user}@localhost"]
-
-
-def _git(repository: Path, *words: str) -> str:
-    finished = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True)
-    if finished.returncode:
-        raise CommandError(f"git {words[0]} failed in {repository}: {finished.stderr.strip()}")
-    return finished.stdout
+    with repository.config_writer() as writer:
+        writer.set_value("user", "name", user)
+        writer.set_value("user", "email", f"{user}@localhost")

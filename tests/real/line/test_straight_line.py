@@ -153,7 +153,7 @@ def test_a_deployment_of_ones_own_is_applied_and_rolled_out(line: Line):
     )
     line.kubectl("apply", "-f", "-", stdin=manifest)
     line.kubectl("rollout", "status", "deployment/mine", "--timeout=60s")
-    assert "web listens on 8080" in line.kubectl("logs", "deploy/mine")
+    eventually(lambda: "web listens on 8080" in line.kubectl("logs", "deploy/mine"), what="the first log line")
     line.kubectl("scale", "deployment/mine", "--replicas=2")
     line.kubectl("rollout", "status", "deployment/mine", "--timeout=60s")
     line.kubectl("set", "env", "deployment/mine", "A=b")
