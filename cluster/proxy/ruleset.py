@@ -132,8 +132,15 @@ def chains(network: NodeNetwork, spread_max: int) -> Mapping[str, Sequence[str]]
     ]:
         # The seed is fixed: affinity survives a reload, and all nodes agree.
         slot = f"numgen random mod {slots}" if kind == "spread" else f"jhash ip saddr mod {slots} seed 1"
-        found[f"{kind}_{slots}"] = (f"dnat ip to ip daddr . meta l4proto . th dport . {slot} map @endpoints",)
-        found[f"port_{kind}_{slots}"] = (f"dnat ip to meta l4proto . th dport . {slot} map @port_endpoints",)
+        # One rule for each protocol: where none is named before `dnat` with a port, nft reads `th` as tcp.
+        found[f"{kind}_{slots}"] = tuple(
+            f"meta l4proto {protocol} dnat ip to ip daddr . meta l4proto . {protocol} dport . {slot} map @endpoints"
+            for protocol in ("tcp", "udp")
+        )
+        found[f"port_{kind}_{slots}"] = tuple(
+            f"meta l4proto {protocol} dnat ip to meta l4proto . {protocol} dport . {slot} map @port_endpoints"
+            for protocol in ("tcp", "udp")
+        )
     found["prerouting"] = ("type nat hook prerouting priority -90; policy accept;", *dispatch)
     found["output"] = ("type nat hook output priority -90; policy accept;", *dispatch)
     of_ours = "ct original ip daddr != @cluster_ips masquerade"

@@ -127,6 +127,7 @@ class Site:
         pod = self._host(name)
         self._wire(self.node, f"v{name}", pod, "eth0")
         self.node.run("ip", "link", "set", f"v{name}", "master", BRIDGE)
+        self.node.run("ip", "link", "set", f"v{name}", "type", "bridge_slave", "hairpin", "on")
         pod.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
         pod.run("ip", "route", "add", "default", "via", GATEWAY)
         pod.serve(name, 8080)
