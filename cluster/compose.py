@@ -55,6 +55,12 @@ from cluster.kubelet.settings import KubeletSettings
 from cluster.kubelet.volumes.mounts import Mounter, NoMounter, SystemMounter, mounts_below
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
+from cluster.proxy.commands import Commands
+from cluster.proxy.docker_user import DockerForwarding
+from cluster.proxy.nft import NftApplier
+from cluster.proxy.proxy import Proxy
+from cluster.proxy.proxy import purge as purge_rules
+from cluster.proxy.ruleset import NodeNetwork
 from cluster.resources.builtin import PODS, SERVICES
 from cluster.resources.catalog import Catalog, builtin_catalog
 from cluster.scheduler.scheduler import Scheduler
@@ -302,6 +308,16 @@ def bridge_settings(settings: Settings) -> BridgeSettings:
     return BridgeSettings(cluster_id=settings.cluster_id, cidr=settings.node_cidr, addresses=(settings.dns_ip,))
 
 
+def node_network(settings: Settings) -> NodeNetwork:
+    """What the packet rules of this node are made for."""
+    return NodeNetwork(
+        cluster_id=settings.cluster_id,
+        bridge=bridge_settings(settings).bridge,
+        pods=settings.pod_cidr,
+        node_pods=settings.node_cidr,
+    )
+
+
 class NodeAgent:
     """This host as a node.  Keeps working, from what it last knew, while the API is away."""
 
@@ -348,6 +364,19 @@ class NodeAgent:
             recorder=recorder,
         )
         self._dns: DnsServer | None = None
+        self._proxy: Proxy | None = None
+        if not self._simulated:
+            rules = node_network(settings)
+            self._proxy = Proxy(
+                network=rules,
+                node_name=settings.node_name,
+                cache=cache,
+                applier=NftApplier(rules.table, commands=Commands()),
+                forwarding=DockerForwarding(rules, commands=Commands()),
+                clock=clock,
+                entropy=entropy,
+                supervisor=self._supervisor,
+            )
 
     async def start(self) -> None:
         """Raises EngineError when the engine does not answer or the network cannot be made."""
@@ -356,6 +385,8 @@ class NodeAgent:
             logger.warning("containers are simulated: nothing runs", node=self._settings.node_name)
         await self._cache.sync((PODS, SERVICES))
         await self._runtime.network.setup()
+        if self._proxy is not None:
+            await self._proxy.start()
         self._supervisor.start("events-kubelet", self._recorder.run)
         await self._kubelet.start()
         if not self._simulated:
@@ -378,6 +409,8 @@ class NodeAgent:
         if self._dns is not None:
             await self._dns.stop()
         await self._kubelet.stop()
+        if self._proxy is not None:
+            await self._proxy.stop()
         await self._supervisor.stop()
         await self._runtime.close()
 
@@ -464,6 +497,8 @@ async def purge_host(settings: Settings) -> Sequence[str]:
         lines.append(f"removed {len(containers)} containers")
     finally:
         await runtime.close()
+    rules = node_network(settings)
+    await purge_rules(NftApplier(rules.table, commands=Commands()), DockerForwarding(rules, commands=Commands()))
     await runtime.network.purge()
     # Before anybody removes the directory: through a bind mount that would remove the host's own files.
     mounter = SystemMounter()

@@ -64,6 +64,8 @@ class NftApplier:
         return parse_listing(output)
 
     async def remove(self) -> None:
+        if not self._commands.has("nft"):
+            return  # Then nothing of ours can be there.
         await self._nft(f"add table ip {self._table}\ndelete table ip {self._table}\n")
 
     async def _nft(self, text: str) -> None:

@@ -75,7 +75,7 @@ class Proxy:
         self.resynced = 0
 
     async def start(self) -> None:
-        """Return once the rules stand.  Raises RulesetRefused."""
+        """Return once the rules stand, or the host has refused them: that is logged, and tried again until it works."""
         await self._cache.sync((SERVICES, ENDPOINT_SLICES, PODS, NODES))
         for resource, handler in (
             (NODES, self._on_node),
@@ -84,8 +84,12 @@ class Proxy:
             (PODS, self._on_pod),
         ):
             self._subscriptions.append(self._cache.subscribe(resource, handler))
-        await self.sync()
-        await self._forwarding.ensure()
+        try:
+            await self.sync()
+            await self._forwarding.ensure()
+        except RulesetRefused as error:
+            logger.error("service rules refused", node=self._node_name, reason=str(error))
+            self._changed.set()
         self._supervisor.start("proxy", self._run)
         self._supervisor.start("proxy-repair", self._repair)
 
