@@ -1,7 +1,8 @@
 """OpenAPI documents: version 3, one per group-version with an index of hashes, and version 2, everything in one.
 
-Documents are pure functions of the catalogue; `OpenApi` keeps them, encoded, for one catalogue generation.  Protobuf forms
-are not served (406).  Upstream: kube-openapi/pkg/handler{,3}.
+Documents are pure functions of the catalogue; `OpenApi` keeps them, encoded, for one catalogue generation.  In protobuf only
+version 2 is answered, and it declares nothing: kubectl and helm ask for it when version 3 does not know a kind, and refuse to
+go on without an answer.  Upstream: kube-openapi/pkg/handler{,3}.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ CACHED_MAX = 8
 """Encoded documents kept; the oldest goes first.  Each is up to about a megabyte."""
 
 _INFO: Obj = {"title": "Kubernetes", "version": GIT_VERSION}
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# An "@" is asked for and is no media type: upstream answers with a dot in its place, which clients can parse.
+_V2_PROTOBUF_ANSWER = _V2_PROTOBUF.replace("@", ".")
 _ANSWER_TYPES = ("application/json", "application/yaml")
 
 
@@ -96,6 +100,17 @@ def v2_document(descriptors: Iterable[Descriptor]) -> Obj:
         },
         "security": [{"BearerToken": []}],
     }
+
+
+def v2_protobuf() -> bytes:
+    """A gnostic openapi.v2.Document with its version and title only: whoever looks a kind up finds that it has no schema."""
+    title, version = (_protobuf_text(tag, _INFO[name]) for tag, name in ((1, "title"), (2, "version")))
+    return _protobuf_text(1, "2.0") + b"\x12" + bytes([len(title + version)]) + title + version
+
+
+def _protobuf_text(tag: int, text: str) -> bytes:
+    """A length-delimited field of fewer than 128 bytes."""
+    return bytes([tag << 3 | 2, len(text)]) + text.encode()
 
 
 def _paths(descriptors: tuple[Descriptor, ...], operation_of: Any, parameter_of: Any) -> Obj:
@@ -184,7 +199,10 @@ class OpenApi:
             return None
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        if not _takes_json(request.headers.get("accept", "")):
+        accept = request.headers.get("accept", "")
+        if path == "/openapi/v2" and accept.strip() == _V2_PROTOBUF:
+            return Reply(body=v2_protobuf(), content_type=_V2_PROTOBUF_ANSWER, headers={"Vary": "Accept"})
+        if not _takes_json(accept):
             raise NotAcceptable("only the following media types are accepted: application/json")
         if self._generation != self._catalog.generation:
             self._encoded.clear()

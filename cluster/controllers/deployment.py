@@ -93,9 +93,9 @@ def plan_deployment(deployment: Obj, replica_sets: Sequence[Obj], *, old_pods_ru
             return DeploymentPlan((Update(REPLICA_SETS, numbered),))
         if annotations_of(deployment).get(REVISION) != str(revision_number(new)):
             annotations = {**annotations_of(deployment), REVISION: str(revision_number(new))}
-            return DeploymentPlan(
-                (Update(DEPLOYMENTS, with_field(deployment, ["metadata", "annotations"], annotations)),)
-            )
+            annotated = with_field(deployment, ["metadata", "annotations"], annotations)
+            # Through /status, as upstream: an annotation written elsewhere counts as a new generation.
+            return DeploymentPlan((Update(DEPLOYMENTS, annotated, "status"),))
     if strategy_of(deployment) == "Recreate":
         rollout = plan_recreate(deployment, new, old, old_pods_run=old_pods_run)
     else:

@@ -25,7 +25,7 @@ def test_applying_again_changes_nothing(kubectl: Kubectl) -> None:
     assert version(kubectl, "deployment", "web") == before
     changed = WEB.replace("web:1", "web:2").replace("replicas: 2", "replicas: 3")
     assert kubectl("apply", "-f", "-", stdin=changed) == "deployment.apps/web configured\n"
-    assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}") == "3"
+    assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas} {.metadata.generation}") == "3 2"
 
 
 def test_apply_removes_what_left_the_manifest(kubectl: Kubectl) -> None:
@@ -128,6 +128,11 @@ def test_kinds_that_are_not_served_are_refused(kubectl: Kubectl) -> None:
     assert unserved in kubectl.refused("create", "job", "j", "--image=i:1", "--", "true")
     kubectl("apply", "-f", "-", stdin=WEB)
     assert unserved in kubectl.refused("autoscale", "deployment", "web", "--max=3")
+
+
+def test_an_unknown_kind_is_said_to_be_unknown(kubectl: Kubectl) -> None:
+    job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n"
+    assert 'no matches for kind "Job" in version "batch/v1"' in kubectl.refused("apply", "-f", "-", stdin=job)
 
 
 def test_a_dry_run_on_the_server_writes_nothing(kubectl: Kubectl) -> None:

@@ -116,10 +116,15 @@ def test_references_with_siblings_are_wrapped_in_version_3():
     }
 
 
-def test_version_2_is_json_and_protobuf_is_not_served(openapi):
+def test_version_2_is_json_and_declares_nothing_in_protobuf(openapi):
     assert orjson.loads(_get(openapi, "/openapi/v2").body)["swagger"] == "2.0"
+    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    found = _get(openapi, "/openapi/v2", accept=protobuf)
+    assert found.content_type == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert found.body.startswith(b"\x0a\x032.0\x12")
+    assert len(found.body) == 7 + found.body[6]
     with pytest.raises(NotAcceptable):
-        _get(openapi, "/openapi/v2", accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+        _get(openapi, "/openapi/v3", accept=protobuf)
 
 
 def test_what_is_not_served_is_not_found(openapi):

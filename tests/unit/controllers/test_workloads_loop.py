@@ -163,6 +163,16 @@ def with_image(world: Cluster, image: str) -> Obj:
     return with_field(found, ["spec", "template", "spec", "containers"], containers)
 
 
+async def test_numbering_a_revision_is_no_new_generation() -> None:
+    async with cluster() as world:
+        await world.add_node("n1")
+        await world.api.create(DEPLOYMENTS, deployment())
+        await run_pods(world, 3)
+        (found,) = world.list(DEPLOYMENTS)
+        assert field_of(found, "metadata", "annotations", "deployment.kubernetes.io/revision") == "1"
+        assert found["metadata"]["generation"] == 1
+
+
 @pytest.mark.parametrize("informer", [False, True], ids=["own state", "informer"])
 async def test_a_deleted_deployment_takes_its_replica_sets_and_pods_with_it(informer: bool) -> None:
     async with cluster(informer=informer) as world:
