@@ -101,13 +101,12 @@ def typed(obj: Obj, resource: Resource) -> Obj:
 
 
 def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> Obj:
-    """`obj` without the fields its schema does not know, which are warned of or, with Strict, refused."""
-    if errors := type_errors(node, obj):
-        resource = call.descriptor.resource
-        listed = "; ".join(errors[:ERRORS_LISTED_MAX])
-        raise BadRequest(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {listed}'
-        )
+    """`obj` without the fields its schema does not know, which are warned of or, with Strict, refused.
+
+    The types in a custom resource are its schema's to check, which names each by its path.
+    """
+    custom = call.descriptor.custom
+    check_types(call, {name: obj[name] for name in _TYPED_EVERYWHERE if name in obj} if custom else obj, node)
     known = prune(node, obj)
     if field_validation == "Ignore":
         return known
@@ -116,6 +115,19 @@ def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> O
     if problems:
         report(call, problems, field_validation)
     return known
+
+
+_TYPED_EVERYWHERE = ("apiVersion", "kind", "metadata")
+
+
+def check_types(call: Call, obj: Obj, node: Node) -> None:
+    """Raises BadRequest for a value that a Go server's decoder would not take."""
+    if errors := type_errors(node, obj):
+        resource = call.descriptor.resource
+        listed = "; ".join(errors[:ERRORS_LISTED_MAX])
+        raise BadRequest(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {listed}'
+        )
 
 
 def report(call: Call, problems: Sequence[str], field_validation: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result, WriteParameters, write_parameters_of
-from cluster.apiserver.decoding import body_of, checked_fields, typed
+from cluster.apiserver.decoding import body_of, check_types, typed
 from cluster.apiserver.ownership import Writer, reset_of
 from cluster.apiserver.registry import Rules
 from cluster.machinery.apply import apply
@@ -75,7 +75,8 @@ def _configuration(call: Call, parameters: WriteParameters) -> Obj:
     if not body.get("apiVersion") or not body.get("kind"):
         raise BadRequest("invalid object type: an applied configuration names its apiVersion and kind")
     obj = typed(body, call.descriptor.resource)
-    checked_fields(call, obj, call.descriptor.node, "Ignore")
+    # Merging goes by the schema, so even a custom resource has to fit it first.
+    check_types(call, obj, call.descriptor.node)
     meta = meta_of(obj)
     for field, wanted in (("name", call.key.name), ("namespace", call.key.namespace)):
         if meta.get(field) and meta[field] != wanted:

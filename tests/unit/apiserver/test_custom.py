@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cluster.apiserver.apiserver import ApiServer
-from cluster.client.transport import Patch, PatchType, Transport
+from cluster.client.transport import Patch, PatchType, Transport, WriteOptions
 from cluster.machinery.conditions import is_condition_true
-from cluster.machinery.errors import Invalid, NotFound, UnsupportedMediaType
+from cluster.machinery.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
 from cluster.machinery.objects import Key, Obj
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import CUSTOM_RESOURCE_DEFINITIONS
@@ -87,6 +87,26 @@ async def test_a_definition_is_served_at_once_and_becomes_established(admin: Tra
         await admin.patch(WIDGETS, Key("default", "w"), Patch(PatchType.MERGE, {"spec": {"size": 0}}))
     with pytest.raises(UnsupportedMediaType):
         await admin.patch(WIDGETS, Key("default", "w"), Patch(PatchType.STRATEGIC, {"spec": {"size": 4}}))
+
+
+async def test_a_wrong_type_in_a_custom_resource_is_invalid_and_named_by_its_path(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    for wrong in ("x", [1], {"a": 1}, 1.5):
+        with pytest.raises(Invalid, match=r"spec\.size: Invalid value: .* must be of type integer"):
+            await admin.create(WIDGETS, widget(size=wrong))
+    with pytest.raises(Invalid, match=r"spec: Invalid value"):
+        await admin.create(WIDGETS, {**widget(), "spec": "x"})
+    with pytest.raises(BadRequest, match="labels"):
+        await admin.create(
+            WIDGETS, {**widget(size=1), "metadata": {"name": "w", "namespace": "default", "labels": "x"}}
+        )
+    with pytest.raises(BadRequest):
+        await admin.patch(
+            WIDGETS,
+            Key("default", "w"),
+            Patch(PatchType.APPLY, widget(size="x")),
+            options=WriteOptions(field_manager="m"),
+        )
 
 
 async def test_unknown_fields_of_a_custom_resource_are_pruned(admin: Transport) -> None:
