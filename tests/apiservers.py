@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
+from cluster.apiserver.credentials import ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.http import Identity
+from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.apiserver.state import RING_EVENTS_MAX
 from cluster.base.clock import Clock
 from cluster.base.entropy import SeededEntropy
@@ -54,3 +57,27 @@ async def running(
         yield server
     finally:
         await server.stop()
+
+
+@asynccontextmanager
+async def serving_https(server: ApiServer, directory: Path, *, clock: Clock, port: int = 0) -> AsyncIterator[Path]:
+    """`server` on a loopback port over TLS; gives the admin's kubeconfig.  `directory` keeps the certificates."""
+    credentials = ensure_credentials(directory / "pki", ["127.0.0.1"], now=clock.now())
+    tls = serving_context(
+        str(credentials.serving_certificate_file), str(credentials.serving_key_file), str(credentials.ca_file)
+    )
+    https = HttpsServer(handler=server, authenticator=server.authenticator, tls=tls, clock=clock)
+    kubeconfig = directory / "kubeconfig"
+    write_admin_kubeconfig(
+        kubeconfig,
+        credentials,
+        directory=directory / "pki",
+        host="127.0.0.1",
+        port=https.listen("127.0.0.1", port),
+        name="served",
+        now=clock.now(),
+    )
+    try:
+        yield kubeconfig
+    finally:
+        await https.stop()

@@ -10,7 +10,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,6 +31,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionBroken",
     "Connector",
+    "Headers",
     "HttpClient",
     "HttpError",
     "HttpTimeout",
@@ -52,6 +53,10 @@ _METHOD = re.compile(r"[A-Z]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+Headers = Mapping[str, str | Sequence[str]]
+"""Fields of a request; a sequence of values is a field that is repeated, one line each."""
 
 
 class Connector(Protocol):
@@ -198,7 +203,7 @@ class HttpClient:
         method: str,
         path: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout_s: float = 30.0,
     ) -> Response:
@@ -222,7 +227,7 @@ class HttpClient:
         method: str,
         path: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout_s: float = 30.0,
     ) -> AsyncIterator[StreamedResponse]:
@@ -239,7 +244,7 @@ class HttpClient:
         path: str,
         *,
         protocol: str,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout_s: float = 30.0,
     ) -> UpgradedConnection:
@@ -276,9 +281,7 @@ class HttpClient:
         else:
             self._drop(connection)
 
-    async def _begin(
-        self, method: str, path: str, headers: Mapping[str, str] | None, body: bytes, timeout_s: float
-    ) -> _Exchange:
+    async def _begin(self, method: str, path: str, headers: Headers | None, body: bytes, timeout_s: float) -> _Exchange:
         data = _encode(method, path, self._connector.host, headers, body)
         try:
             async with asyncio.timeout(timeout_s):
@@ -337,17 +340,18 @@ class HttpClient:
         self._open.discard(connection)
 
 
-def _encode(method: str, path: str, host: str, headers: Mapping[str, str] | None, body: bytes) -> bytes:
+def _encode(method: str, path: str, host: str, headers: Headers | None, body: bytes) -> bytes:
     """The request's bytes.  Raises ValueError for what could be read as something else (request splitting)."""
     if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(path):
         raise ValueError("malformed method or request target")
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
     for name, value in (headers or {}).items():
-        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+        values = (value,) if isinstance(value, str) else value
+        if not _FIELD_NAME.fullmatch(name) or not all(_FIELD_VALUE.fullmatch(each) for each in values):
             raise ValueError(f"malformed header {name!r}")
         if name.lower() in ("host", "content-length", "transfer-encoding"):
             raise ValueError(f"the client sets {name} itself")
-        lines.append(f"{name}: {value}")
+        lines.extend(f"{name}: {each}" for each in values)
     if body or method in ("POST", "PUT", "PATCH"):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

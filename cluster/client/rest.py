@@ -5,13 +5,13 @@ Upstream: client-go/rest.  Objects travel as JSON; a list's items get the apiVer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
 
-from cluster.base.http_client import HttpClient, HttpError, HttpTimeout, Limits, Response, TcpConnector
+from cluster.base.http_client import Headers, HttpClient, HttpError, HttpTimeout, Limits, Response, TcpConnector
 from cluster.client.kubeconfig import ClusterAccess
 from cluster.client.transport import (
     DeleteOptions,
@@ -40,6 +40,7 @@ class HttpTransport:
         *,
         user_agent: str = "reconciler",
         impersonate_user: str = "",
+        impersonate_groups: Sequence[str] = (),
         client: HttpClient | None = None,
     ) -> None:
         self._client = client or HttpClient(
@@ -48,18 +49,25 @@ class HttpTransport:
         )
         self._access = access
         self._user_agent = user_agent
-        self._headers: dict[str, str] = {"User-Agent": user_agent, "Accept": "application/json"}
+        self._headers: dict[str, str | Sequence[str]] = {"User-Agent": user_agent, "Accept": "application/json"}
         if access.token:
             self._headers["Authorization"] = f"Bearer {access.token}"
         if impersonate_user:
             self._headers["Impersonate-User"] = impersonate_user
+        if impersonate_groups:
+            self._headers["Impersonate-Group"] = tuple(impersonate_groups)
 
-    def impersonate(self, user: str) -> HttpTransport:
-        """The same connection pool as somebody else; the server adds a service account's own groups."""
+    def impersonate(self, user: str, groups: Sequence[str] = ()) -> HttpTransport:
+        """The same connection pool as somebody else.
+
+        Without `groups` the server adds a service account's own; with any, exactly those are used (and
+        `system:authenticated`), and the server asks whether each may be impersonated.
+        """
         return HttpTransport(
             self._access,
             user_agent=self._user_agent,
             impersonate_user=user,
+            impersonate_groups=groups,
             client=self._client,
         )
 
@@ -182,7 +190,7 @@ class HttpTransport:
             raise ServiceUnavailable("the server's answer is not an object")
         return decoded
 
-    async def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def _request(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
         try:
             answer = await self._client.request(
                 method, target, headers={**self._headers, **headers}, body=body, timeout_s=REQUEST_TIMEOUT_S

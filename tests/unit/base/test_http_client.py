@@ -74,6 +74,21 @@ async def test_a_request_returns_status_headers_and_body(tmp_path: Path) -> None
     assert (response.status, response.body, response.headers["x-a"]) == (200, b"hi", "1, 2")
 
 
+async def test_a_field_with_several_values_is_sent_once_for_each(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        await writer.drain()
+
+    async with serving(tmp_path, serve) as client:
+        await client.request("GET", "/", headers={"Impersonate-Group": ("a", "b"), "X-One": "1"})
+        with pytest.raises(ValueError, match="malformed header"):
+            await client.request("GET", "/", headers={"Impersonate-Group": ("a", "b\r\nX-Evil: 1")})
+    assert b"\r\nImpersonate-Group: a\r\nImpersonate-Group: b\r\nX-One: 1\r\n" in seen[0]
+
+
 async def test_a_connection_is_reused(tmp_path: Path) -> None:
     connections = 0
 
