@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.base.clock import Clock
-from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
 from cluster.client.events import EventRecorder
-from cluster.client.transport import Transport
-from cluster.compose import Cluster
+from cluster.compose import ControlPlane
+from cluster.ports import Ports
 from reconciler.config import Bootstrap, Settings
 from reconciler.daemon.daemon import IDENTITY, Daemon
+from reconciler.daemon.opening import HostSources, SourceOpener
 
 OPERATOR_GROUPS = ("system:masters",)
 """The daemon acts with the operator's rights; an Application has its service account's, or its namespace's, only."""
@@ -41,29 +39,39 @@ def bootstrap_of(source: str, *, directory: str, branch: str) -> Bootstrap:
 
 
 async def start_gitops(
-    cluster: Cluster, bootstrap: Bootstrap | None, *, state_dir: Path, clock: Clock, entropy: Entropy
+    plane: ControlPlane,
+    bootstrap: Bootstrap | None,
+    *,
+    state_dir: Path,
+    ports: Ports,
+    opener: SourceOpener | None = None,
 ) -> Gitops:
-    """Start the daemon on `cluster`; local sources may lie where the bootstrap source does, and nowhere else."""
+    """Start the daemon on `plane`; local sources may lie where the bootstrap source does, and nowhere else.
+
+    `opener` opens other sources than this host's.
+    """
+    clock, entropy = ports.clock, ports.entropy
     supervisor = Supervisor(clock)
-    transport = cluster.transport(IDENTITY, OPERATOR_GROUPS)
-
-    def impersonate(user: str, groups: Sequence[str]) -> Transport:
-        return cluster.transport(user, groups)
-
+    transport = plane.transport(IDENTITY, OPERATOR_GROUPS)
     recorder = EventRecorder(transport, clock, entropy, component="reconciler")
-    cache = cluster.cache
+    cache = plane.cache
     local = (bootstrap.path or bootstrap.folder) if bootstrap is not None else ""
+    settings = Settings(
+        state_dir=state_dir / "gitops",
+        source_roots=(Path(local),) if local else (),
+        bootstrap=bootstrap,
+        watch_files=opener is None,
+    )
     daemon = Daemon(
         transport=transport,
-        impersonate=impersonate,
+        impersonate=plane.transport,
         cache_of=lambda _resource: cache,
         clock=clock,
         entropy=entropy,
         recorder=recorder,
         supervisor=supervisor,
-        settings=Settings(
-            state_dir=state_dir / "gitops", source_roots=(Path(local),) if local else (), bootstrap=bootstrap
-        ),
+        settings=settings,
+        opener=opener or HostSources(transport, settings),
     )
     supervisor.start("events-reconciler", recorder.run)
     daemon.start()

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _purge(state_dir: Path) -> None:
-    from cluster.compose import purge_host
     from cluster.config import SETTINGS_FILE, load_settings
+    from cluster.machine import purge_host
 
     if (state_dir / SETTINGS_FILE).exists():
         for line in asyncio.run(purge_host(load_settings(state_dir))):

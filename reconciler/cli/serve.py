@@ -50,9 +50,8 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from loguru import logger
 
-    from cluster.base.clock import SystemClock
-    from cluster.base.entropy import SystemEntropy
     from cluster.compose import Cluster
+    from cluster.machine import machine_ports
     from reconciler.cli.bootstrap import bootstrap_of, start_gitops
 
     settings = await _settings(args, state_dir)
@@ -60,13 +59,13 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    clock, entropy = SystemClock(), SystemEntropy()
-    cluster = Cluster(settings, clock=clock, entropy=entropy)
+    ports = machine_ports(settings)
+    cluster = Cluster(settings, ports)
     run_file = state_dir / RUN_FILE
     try:
         await cluster.start()
         bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
-        gitops = await start_gitops(cluster, bootstrap, state_dir=state_dir, clock=clock, entropy=entropy)
+        gitops = await start_gitops(cluster.plane, bootstrap, state_dir=state_dir, ports=ports)
         try:
             _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
             logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
@@ -82,7 +81,6 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
 
 async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
     from cluster.base.entropy import SystemEntropy
-    from cluster.compose import choose_ranges
     from cluster.config import (
         DEFAULT_API_PORT,
         DEFAULT_POD_CIDR,
@@ -94,6 +92,7 @@ async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
         load_settings,
         save_settings,
     )
+    from cluster.machine import choose_ranges
 
     try:
         if (state_dir / SETTINGS_FILE).exists():

@@ -25,6 +25,7 @@ from reconciler.crds.run import RUNS
 from reconciler.daemon.applications import Applications
 from reconciler.daemon.install import NotEstablished, install_bootstrap, install_kinds
 from reconciler.daemon.journal import Journal
+from reconciler.daemon.opening import SourceOpener
 from reconciler.daemon.sources import Sources
 from reconciler.history.runs import History
 from reconciler.pipeline import CacheOf, Impersonate, Pipeline
@@ -52,6 +53,7 @@ class Daemon:
         recorder: Recorder,
         supervisor: Supervisor,
         settings: Settings,
+        opener: SourceOpener,
     ) -> None:
         """`transport` acts with the operator's rights; `impersonate` gives one that acts as a service account."""
         self._transport = transport
@@ -59,6 +61,7 @@ class Daemon:
         self._clock = clock
         self._supervisor = supervisor
         self._settings = settings
+        self._opener = opener
         self._bootstrap: Key | None = None
         self._discovery = Discovery(transport)
         self._parser = Parser()
@@ -125,6 +128,7 @@ class Daemon:
             transport=self._transport,
             cache=self._cache_of(REPOSITORIES),
             settings=self._settings,
+            opener=self._opener,
             clock=self._clock,
             entropy=self._entropy,
             changed=lambda key: wake[0](key),

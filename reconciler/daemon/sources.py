@@ -5,35 +5,28 @@ A source that cannot be read keeps its last good revision: nothing is concluded 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from loguru import logger
 
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
-from cluster.base.files import write_atomically
 from cluster.base.workqueue import ShutDown, WorkQueue
 from cluster.client.cache import Cache, Change
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.conditions import make_condition, set_conditions
 from cluster.machinery.errors import ApiError, NotFound
-from cluster.machinery.objects import Key, Obj, annotations_of, field_of, generation_of, uid_of
+from cluster.machinery.objects import Key, Obj, annotations_of, generation_of, uid_of
 from cluster.machinery.timestamps import format_time
-from cluster.resources.builtin import SECRETS
 from reconciler.config import Settings
 from reconciler.content import Source
 from reconciler.crds.repository import REPOSITORIES
-from reconciler.daemon.spec import REQUESTED_ANNOTATION, seconds_of
+from reconciler.daemon.opening import SourceOpener
+from reconciler.daemon.spec import REQUESTED_ANNOTATION
 from reconciler.errors import Fault, StageError, source_error
 from reconciler.model import Revision
-from reconciler.source.address import checked_commit, checked_directory, checked_ref, checked_url
-from reconciler.source.command import Credentials, Git
 from reconciler.source.folder import Folder
-from reconciler.source.git import GitRef, LocalRepository, RemoteRepository
 from reconciler.source.poll import Ticks
 from reconciler.source.watch import FileWatch
 
@@ -73,6 +66,7 @@ class Sources:
         transport: Transport,
         cache: Cache,
         settings: Settings,
+        opener: SourceOpener,
         clock: Clock,
         entropy: Entropy,
         changed: Callable[[Key], None],
@@ -81,13 +75,13 @@ class Sources:
         self._transport = transport
         self._cache = cache
         self._settings = settings
+        self._opener = opener
         self._clock = clock
         self._changed = changed
         self._queue: WorkQueue[Key] = WorkQueue(
             clock, entropy, backoff_base_s=BACKOFF_BASE_S, backoff_max_s=BACKOFF_MAX_S
         )
         self._states: dict[Key, RepositoryState] = {}
-        self._git: Git | None = None
         self._files = FileWatch()
         self._ticks = Ticks()
 
@@ -196,7 +190,7 @@ class Sources:
         built_from = (uid_of(repository), generation_of(repository))
         if known is not None and known.built_from == built_from:
             return known
-        source, interval_s = await self._open(key, repository)
+        source, interval_s = await self._opener.open(key, repository)
         revision = None
         if known is not None:
             await known.source.close()
@@ -215,48 +209,6 @@ class Sources:
 
     async def _tick(self, key: Key) -> None:
         self._queue.add(key)
-
-    async def _open(self, key: Key, repository: Obj) -> tuple[Source, float]:
-        """The source, and how often a remote is asked (0: it is local).  Raises StageError."""
-        spec = repository.get("spec") or {}
-        named = [field for field in ("url", "path", "folder") if spec.get(field)]
-        if len(named) != 1:
-            raise source_error("exactly one of url, path and folder must be set")
-        ref = GitRef(
-            branch=checked_ref(name) if (name := str(field_of(spec, "ref", "branch", default=""))) else "",
-            tag=checked_ref(name) if (name := str(field_of(spec, "ref", "tag", default=""))) else "",
-            commit=checked_commit(name) if (name := str(field_of(spec, "ref", "commit", default=""))) else "",
-        )
-        roots = self._settings.source_roots
-        if named == ["folder"]:
-            return Folder(checked_directory(str(spec["folder"]), roots)), 0
-        if self._git is None:
-            self._git = Git.prepare(self._settings.state_dir / "git-home")
-        if named == ["path"]:
-            return LocalRepository(self._git, checked_directory(str(spec["path"]), roots), ref), 0
-        remote = RemoteRepository(
-            self._git,
-            checked_url(str(spec["url"])),
-            ref,
-            cache=self._settings.state_dir / "mirrors" / key.namespace,
-            credentials=await self._credentials(key, spec),
-            timeout_s=seconds_of(str(spec.get("timeout", "60s"))),
-        )
-        return remote, seconds_of(str(spec.get("interval", "30s")))
-
-    async def _credentials(self, key: Key, spec: Obj) -> Credentials:
-        """The named Secret's contents as private files; they never become arguments or part of an address."""
-        name = str(field_of(spec, "secretRef", "name", default=""))
-        if not name:
-            return Credentials()
-        try:
-            secret = await self._transport.get(SECRETS, Key(key.namespace, name))
-        except NotFound as error:
-            raise source_error(f"secretRef names {name!r}, which does not exist", retryable=True) from error
-        data = {field: base64.b64decode(text) for field, text in (secret.get("data") or {}).items()}
-        directory = self._settings.state_dir / "credentials" / f"{key.namespace}.{key.name}"
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _credential_files(directory, str(spec["url"]), data)
 
     async def _drop(self, key: Key) -> None:
         self._ticks.remove(str(key))
@@ -318,26 +270,3 @@ def _asks(repository: Obj | None) -> tuple[object, ...]:
     if repository is None:
         return ()
     return uid_of(repository), generation_of(repository), annotations_of(repository).get(REQUESTED_ANNOTATION)
-
-
-def _credential_files(directory: Path, url: str, data: dict[str, bytes]) -> Credentials:
-    store = identity = known_hosts = None
-    if "password" in data or "token" in data:
-        if not url.startswith("https://"):
-            raise source_error("a password in secretRef is of use for https:// only")
-        store = directory / "store"
-        write_atomically(store, _store_line(url, data))
-    if "identity" in data:
-        identity, known_hosts = directory / "identity", directory / "known_hosts"
-        if "known_hosts" not in data:
-            raise source_error("the Secret has an identity and no known_hosts: the host's key must be pinned")
-        write_atomically(identity, data["identity"].rstrip(b"\n") + b"\n")
-        write_atomically(known_hosts, data["known_hosts"].rstrip(b"\n") + b"\n")
-    return Credentials(store, identity, known_hosts)
-
-
-def _store_line(url: str, data: dict[str, bytes]) -> bytes:
-    """git-credential-store's format: percent-encoded, one line."""
-    user = quote(data.get("username", b"git").decode("utf-8", "replace").strip(), safe="")
-    secret = quote((data.get("password") or data.get("token") or b"").decode("utf-8", "replace").strip(), safe="")
-    return f"https://{user}:{secret}@{urlsplit(url).netloc}\n".encode()

@@ -23,6 +23,7 @@ from reconciler.crds.inventory import INVENTORIES
 from reconciler.crds.repository import REPOSITORIES
 from reconciler.crds.run import RUNS
 from reconciler.daemon.daemon import Daemon
+from reconciler.daemon.opening import HostSources
 from tests.real.gitops.repository import Repository
 from tests.unit.reconciler.fake_api import FakeApi
 
@@ -69,6 +70,7 @@ class World:
             recorder=self.events,
             supervisor=self.supervisor,
             settings=self.settings,
+            opener=HostSources(self.api.as_user("operator"), self.settings),
         )
         daemon.start()
         return daemon

@@ -24,6 +24,7 @@ from reconciler.config import SYSTEM_NAMESPACE, Bootstrap, Settings
 from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.run import RUNS
 from reconciler.daemon.daemon import Daemon
+from reconciler.daemon.opening import HostSources
 from tests.apiservers import ADMIN, running
 from tests.real.gitops.repository import Repository
 
@@ -101,6 +102,11 @@ async def world_in(tmp_path: Path, directory: str = "") -> AsyncIterator[World]:
         def impersonate(user: str, groups: Sequence[str]) -> Transport:
             return server.transport(Identity(user, tuple(groups)))
 
+        settings = Settings(
+            state_dir=tmp_path / "state",
+            source_roots=(tmp_path / "srv",),
+            bootstrap=Bootstrap(path=str(repository.path), directory=directory),
+        )
         daemon = Daemon(
             transport=server.transport(ADMIN),
             impersonate=impersonate,
@@ -109,11 +115,8 @@ async def world_in(tmp_path: Path, directory: str = "") -> AsyncIterator[World]:
             entropy=SeededEntropy(1),
             recorder=Silent(),
             supervisor=supervisor,
-            settings=Settings(
-                state_dir=tmp_path / "state",
-                source_roots=(tmp_path / "srv",),
-                bootstrap=Bootstrap(path=str(repository.path), directory=directory),
-            ),
+            settings=settings,
+            opener=HostSources(server.transport(ADMIN), settings),
         )
         daemon.start()
         yield World(server, repository)

@@ -1,0 +1,78 @@
+"""Everything through which the roles touch the world, as values: `compose` is given them, and so runs anywhere.
+
+`machine` fills them with this host's store files, sockets and engine; the simulation fills them with memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cluster.apiserver.apiserver import ApiServer
+from cluster.base.clock import Clock
+from cluster.base.entropy import Entropy
+from cluster.kubelet.host import Host
+from cluster.kubelet.probe_runners import ProbeRunner
+from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
+from cluster.kubelet.volumes.mounts import Mounter
+from cluster.store.api import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What signs service account tokens (P-256), and the certificate authority that pods are told to trust."""
+
+    token_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    ca_pem: str
+
+
+class Listener(Protocol):
+    """The API as clients outside this process reach it.  Implementations: `machine.HttpsListener` and, where nobody
+    listens, `NoListener`."""
+
+    def listen(self, host: str) -> None:
+        """Serve on one more address of this host.  Raises OSError."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class NoListener:
+    """Only this process reaches the API."""
+
+    def listen(self, host: str) -> None:
+        """Nobody can come."""
+
+    async def stop(self) -> None:
+        """Nobody came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What runs pods on a host: engine, sandboxes, network, and the host itself."""
+
+    engine: ContainerEngine
+    streams: ContainerStreams
+    images: ImageStore
+    sandboxes: Sandboxes
+    network: PodNetwork
+    probe_runner: ProbeRunner
+    host: Host
+    mounter: Mounter
+    close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """One process's ports; each is opened once, by the role that needs it."""
+
+    clock: Clock
+    entropy: Entropy
+    open_store: Callable[[], Awaitable[Store]]
+    trust: Callable[[], Trust]
+    listener: Callable[[ApiServer], Listener]
+    port_in_use: Callable[[int], bool]
+    runtime: Callable[[], Runtime]
