@@ -33,7 +33,20 @@ PARTS: dict[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     **{
         name: _program(name)
-        for name in ("kubectl", "nft", "git", "ip", "curl", "gcc", "nginx", "wrk", "dig", "etcd", "busybox")
+        for name in (
+            "kubectl",
+            "nft",
+            "git",
+            "ip",
+            "curl",
+            "gcc",
+            "nginx",
+            "wrk",
+            "dig",
+            "etcd",
+            "busybox",
+            "docker-registry",
+        )
     },
 }
 

@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import time
-from typing import Any
 
 import pytest
 
-from cluster.client.node_channel import ContainerRef, LogOptions
 from cluster.kubelet.runtime.api import State
-from cluster.machinery.errors import NotFound
-from cluster.machinery.objects import Key, Obj, uid_of
-from cluster.resources.builtin import CONFIG_MAPS, PODS, SECRETS
-from tests.real.kubelet.conftest import DockerNode
+from cluster.machinery.objects import uid_of
+from cluster.resources.builtin import CONFIG_MAPS, SECRETS
+from tests.real.kubelet.conftest import DockerNode, ref
+from tests.real.kubelet.shapes import phase, ready, restarted, script
 
 pytestmark = pytest.mark.needs("docker", "root", "busybox")
-
-
-def ready(pod: Obj) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions") or ())
-
-
-def phase(wanted: str) -> Any:
-    return lambda pod: pod["status"].get("phase") == wanted
-
-
-def restarted(times: int) -> Any:
-    return lambda pod: ready(pod) and pod["status"]["containerStatuses"][0]["restartCount"] >= times
-
-
-def script(text: str, **fields: Any) -> dict[str, Any]:
-    return {"command": ["sh", "-c", text], **fields}
-
-
-async def run(node: DockerNode, name: str, pod: Obj, *command: str) -> str:
-    """What a command prints in the pod's first container."""
-    assert node.kubelet is not None
-    ref = ContainerRef("default", name, uid_of(pod), "app")
-    session = await node.kubelet.channel().exec(ref, command, stdin=False, stdout=True, stderr=True, tty=False)
-    output = b"".join([chunk.data async for chunk in session.output()])
-    assert await session.wait() == 0, output
-    await session.close()
-    return output.decode()
 
 
 async def test_a_pod_runs_with_its_name_address_and_files(node: DockerNode) -> None:
@@ -55,12 +24,12 @@ async def test_a_pod_runs_with_its_name_address_and_files(node: DockerNode) -> N
     pod = await node.until("web", ready)
     address = pod["status"]["podIP"]
     (container,) = await node.containers()
-    assert (await node.output(container.id)).splitlines() == ["web"]
+    await node.says(pod, "web\n")
     assert pod["status"]["containerStatuses"][0]["containerID"] == f"docker://{container.id}"
-    assert address in await run(node, "web", pod, "ip", "addr")
-    assert f"{address}\tweb" in await run(node, "web", pod, "cat", "/etc/hosts")
-    assert "default.svc.cluster.local" in await run(node, "web", pod, "cat", "/etc/resolv.conf")
-    assert f"GREETING=hello from {address}" in await run(node, "web", pod, "env")
+    assert address in await node.run(pod, "ip", "addr")
+    assert f"{address}\tweb" in await node.run(pod, "cat", "/etc/hosts")
+    assert "default.svc.cluster.local" in await node.run(pod, "cat", "/etc/resolv.conf")
+    assert f"GREETING=hello from {address}" in await node.run(pod, "env")
 
 
 async def test_an_agent_that_restarts_adopts_every_container(node: DockerNode) -> None:
@@ -82,17 +51,9 @@ async def test_an_agent_that_restarts_adopts_every_container(node: DockerNode) -
 
 async def test_a_deleted_pod_leaves_nothing(node: DockerNode) -> None:
     await node.create("web", script("trap 'exit 0' TERM; while :; do sleep 0.1; done"))
-    pod = await node.until("web", ready)
-    await node.api.delete(PODS, Key("default", "web"))
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            await node.pod("web")
-        except NotFound:
-            if not await node.containers() and not (node.root / "kubelet" / "pods" / uid_of(pod)).exists():
-                return
-        await asyncio.sleep(0.05)
-    raise AssertionError("something of the pod is left")
+    await node.until("web", ready)
+    await node.delete("web")
+    assert not await node.containers()
 
 
 async def test_init_containers_run_first_and_share_volumes(node: DockerNode) -> None:
@@ -100,9 +61,8 @@ async def test_init_containers_run_first_and_share_volumes(node: DockerNode) -> 
     init = {"name": "prepare", "image": node.image, **script("echo made by init > /shared/file", **mount)}
     volumes = [{"name": "shared", "emptyDir": {}}]
     await node.create("web", script("cat /shared/file; sleep 1d", **mount), initContainers=[init], volumes=volumes)
-    await node.until("web", ready)
-    container = next(c for c in await node.containers() if c.labels["io.kubernetes.container.name"] == "app")
-    assert await node.output(container.id) == "made by init\n"
+    pod = await node.until("web", ready)
+    await node.says(pod, "made by init\n")
 
 
 async def test_a_failure_tells_its_exit_code_and_its_message(node: DockerNode) -> None:
@@ -130,10 +90,10 @@ async def test_config_maps_and_secrets_are_files_and_secrets_stay_off_the_disk(n
     ]
     await node.create("web", script("sleep 1d", volumeMounts=mounts), volumes=volumes)
     pod = await node.until("web", ready)
-    assert await run(node, "web", pod, "cat", "/config/paint/color", "/secret/key", "/one.txt") == "bluehunter2x"
+    assert await node.run(pod, "cat", "/config/paint/color", "/secret/key", "/one.txt") == "bluehunter2x"
     secrets = node.root / "kubelet" / "pods" / uid_of(pod) / "volumes" / "secret" / "secret"
     assert secrets.is_mount()
-    assert "tmpfs" in await run(node, "web", pod, "grep", " /secret ", "/proc/mounts")
+    assert "tmpfs" in await node.run(pod, "grep", " /secret ", "/proc/mounts")
 
 
 async def test_a_failing_liveness_probe_restarts_and_a_readiness_probe_gates(node: DockerNode) -> None:
@@ -160,8 +120,7 @@ async def test_an_http_probe_reaches_the_pod_from_the_host(node: DockerNode) -> 
         script("echo hi > /tmp/index.html; exec httpd -f -p 8080 -h /tmp", readinessProbe=probe, ports=ports),
     )
     pod = await node.until("web", ready)
-    assert node.kubelet is not None
-    stream = await node.kubelet.channel().connect(ContainerRef("default", "web", uid_of(pod), ""), 8080)
+    stream = await node.channel.connect(ref(pod), 8080)
     await stream.write(b"GET /index.html HTTP/1.0\r\n\r\n")
     answer = b""
     while data := await stream.read():
@@ -189,8 +148,5 @@ async def test_logs_are_those_of_the_run_asked_for(node: DockerNode) -> None:
     mount = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
     await node.create("web", script(counter, **mount), volumes=[{"name": "data", "emptyDir": {}}])
     pod = await node.until("web", restarted(1))
-    assert node.kubelet is not None
-    ref = ContainerRef("default", "web", uid_of(pod), "app")
-    for previous, wanted in ((True, b"run 0\n"), (False, b"run 1\n")):
-        logs = node.kubelet.channel().logs(ref, LogOptions(previous=previous))
-        assert b"".join([data async for data in logs]) == wanted
+    assert await node.logs(pod, previous=True) == "run 0\n"
+    await node.says(pod, "run 1\n")
