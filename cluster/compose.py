@@ -11,6 +11,7 @@ from ipaddress import IPv4Network
 
 from loguru import logger
 
+from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.bootstrap import Address
@@ -119,6 +120,11 @@ class ControlPlane:
                 pools=ServicePools(network=IPv4Network(settings.service_cidr)),
                 port_in_use=ports.port_in_use,
                 root_ca_pem=trust.ca_pem,
+                pod_security=PodSecurity(
+                    allow_privileged=settings.allow_privileged,
+                    allow_host_network=settings.allow_host_network,
+                    allowed_host_paths=settings.allowed_host_paths,
+                ),
             ),
         )
         await self._api.start()

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from cluster.kubelet.downward import Placement
-from cluster.kubelet.enforcement import findings_of
 from cluster.kubelet.environment import ConfigError, environment_of
 from cluster.kubelet.expansion import expand
 from cluster.kubelet.identity import Identity
@@ -22,6 +21,7 @@ from cluster.kubelet.security import PodPolicy, security_of
 from cluster.kubelet.sources import Sources
 from cluster.machinery.objects import Obj, namespace_of
 from cluster.machinery.quantity import QuantityError
+from cluster.resources.enforcement import findings_of
 
 TERMINATION_PATH = "/dev/termination-log"
 MANAGED_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname")
@@ -74,7 +74,8 @@ def sandbox_needs_of(pod: Obj, policy: PodPolicy) -> SandboxNeeds:
     unsafe = sorted(name.replace("/", ".") for name in needs.sysctls if name.replace("/", ".") not in SAFE_SYSCTLS)
     if unsafe:
         raise ConfigError(f"sysctls {', '.join(unsafe)} are not allowed on this node")
-    if refused := findings_of(pod).refused:
+    found = findings_of(pod)
+    if refused := (*found.forbidden, *found.refused):
         raise ConfigError(f"{', '.join(refused)}: not supported on this node")
     return needs
 

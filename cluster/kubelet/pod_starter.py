@@ -19,7 +19,6 @@ from cluster.client.events import NORMAL, WARNING
 from cluster.kubelet import checkpoint
 from cluster.kubelet.containers import Inputs, container_spec_of, sandbox_needs_of, sub_path_of
 from cluster.kubelet.downward import Placement
-from cluster.kubelet.enforcement import findings_of
 from cluster.kubelet.environment import ConfigError, environment_of
 from cluster.kubelet.identity import Identity, spec_hash_of
 from cluster.kubelet.images import Images
@@ -43,6 +42,7 @@ from cluster.kubelet.volumes.setup import MountedVolume, PodVolumes, pod_directo
 from cluster.machinery.errors import ApiError
 from cluster.machinery.objects import Key, Obj, key_of, name_of, namespace_of, uid_of
 from cluster.resources.builtin import SERVICES
+from cluster.resources.enforcement import findings_of
 
 HOOK_TIMEOUT_S = 300.0
 

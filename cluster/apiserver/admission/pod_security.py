@@ -14,6 +14,7 @@ from typing import Any
 from cluster.apiserver.admission.api import Attributes, Validating
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Obj, field_of
+from cluster.resources.enforcement import findings_of
 
 _CAPABILITIES = frozenset((
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
@@ -53,7 +54,7 @@ class PodPolicy(Validating):
         if attributes.subresource not in ("", "ephemeralcontainers"):
             return
         # An exempt namespace is still bound by what nothing enforces: there is nothing to exempt it from.
-        problems = list(_unenforced(attributes.obj))
+        problems = [f"{path} (not supported)" for path in findings_of(attributes.obj).forbidden]
         if attributes.key.namespace not in self._policy.exempt:
             problems += violations(attributes.obj, self._policy)
         if problems:
@@ -110,22 +111,6 @@ def _profiles(context: Obj, where: str, policy: PodSecurity) -> Iterator[str]:
     for field in ("seccompProfile", "appArmorProfile"):
         if field_of(context, field, "type") == "Unconfined" and not policy.allow_privileged:
             yield f"{field} Unconfined of {where}"
-
-
-def _unenforced(pod: Obj) -> Iterator[str]:
-    """Security that is asked for and would not be given."""
-    spec = pod.get("spec") or {}
-    if spec.get("hostUsers") is False:
-        yield "hostUsers=false (user namespaces are not supported)"
-    if spec.get("runtimeClassName"):
-        yield f'runtimeClassName "{spec["runtimeClassName"]}" (runtime classes are not supported)'
-    contexts = [("pod", spec.get("securityContext") or {})]
-    contexts += [(f'container "{c.get("name")}"', c.get("securityContext") or {}) for c in _containers(spec)]
-    for where, context in contexts:
-        if context.get("seLinuxOptions"):
-            yield f"seLinuxOptions of {where} (SELinux is not supported)"
-        if context.get("windowsOptions"):
-            yield f"windowsOptions of {where} (Windows is not supported)"
 
 
 def _containers(spec: Obj) -> Iterator[Any]:

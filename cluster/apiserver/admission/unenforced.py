@@ -1,36 +1,45 @@
-"""Fields that are stored but that nothing here acts on yet: a warning each, so that nobody is fooled."""
+"""Fields that are stored but that nothing here acts on: a warning each, so that nobody is fooled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cluster.apiserver.admission.api import Attributes, Validating
 from cluster.machinery.objects import Obj, field_of
+from cluster.resources.enforcement import findings_of, service_findings_of
 
-_POD_FIELDS = ("resourceClaims", "setHostnameAsFQDN", "overhead")
-_CONTAINER_FIELDS = ("volumeDevices", "resizePolicy")
-_SERVICE_FIELDS = ("externalIPs", "trafficDistribution")
+WITH_TEMPLATE = frozenset(
+    {("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("apps", "DaemonSet")}
+)
 
 
 class Unenforced(Validating):
     def validate(self, attributes: Attributes) -> None:
+        """Never refuses: what must be refused is the pod policy's."""
         if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
             return
         resource = attributes.descriptor.resource
-        found: Iterator[str] = iter(())
-        match (resource.group, resource.kind):
-            case ("", "Pod"):
-                found = _pod_fields(attributes.obj, "spec")
-            case ("", "Service"):
-                found = (f"spec.{name}" for name in _SERVICE_FIELDS if field_of(attributes.obj, "spec", name))
-            case ("apps", _):
-                found = _pod_fields(field_of(attributes.obj, "spec", "template", default={}), "spec.template.spec")
-        attributes.warnings.extend(f"{path}: is stored but not enforced by this cluster" for path in found)
+        kind = (resource.group, resource.kind)
+        warnings: list[str] = []
+        if kind == ("", "Pod"):
+            warnings = pod_warnings(attributes.obj, "spec")
+        elif kind in WITH_TEMPLATE:
+            warnings = pod_warnings(field_of(attributes.obj, "spec", "template", default={}), "spec.template.spec")
+        elif kind == ("", "Service"):
+            warnings = [_ignored(path) for path in service_findings_of(attributes.obj).warned]
+        attributes.warnings.extend(warnings)
 
 
-def _pod_fields(pod: Obj, path: str) -> Iterator[str]:
-    spec = pod.get("spec") or {}
-    yield from (f"{path}.{name}" for name in _POD_FIELDS if spec.get(name))
-    for field in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(field) or ()):
-            yield from (f"{path}.{field}[{index}].{name}" for name in _CONTAINER_FIELDS if container.get(name))
+def pod_warnings(pod: Obj, prefix: str) -> list[str]:
+    """One sentence a field, its path beginning with `prefix` instead of `spec`."""
+    found = findings_of(pod)
+    unstartable = (*found.forbidden, *found.refused)
+    return [
+        *(
+            f"{prefix}{path.removeprefix('spec')}: is not supported by this cluster: no such pod is run"
+            for path in unstartable
+        ),
+        *(_ignored(f"{prefix}{path.removeprefix('spec')}") for path in found.warned),
+    ]
+
+
+def _ignored(path: str) -> str:
+    return f"{path}: is stored but not enforced by this cluster"

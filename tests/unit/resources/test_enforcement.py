@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from cluster.kubelet import enforcement
-from cluster.kubelet.enforcement import Findings, Level, findings_of
 from cluster.machinery.schema.node import Node
+from cluster.resources import enforcement
 from cluster.resources.catalog import builtin_catalog
+from cluster.resources.enforcement import Findings, Level, findings_of, service_findings_of
 from tests.unit.kubelet.shapes import container, pod
 
 
-def schema(*path: str) -> Node:
+def schema(*path: str, plural: str = "pods") -> Node:
     """The schema of a part of v1.Pod; lists are entered."""
-    descriptor = builtin_catalog().get("", "v1", "pods")
+    descriptor = builtin_catalog().get("", "v1", plural)
     assert descriptor is not None
     node = descriptor.node
     for part in path:
@@ -27,6 +27,7 @@ def schema(*path: str) -> Node:
     ("table", "path"),
     [
         (enforcement.POD, ("spec",)),
+        (enforcement.AFFINITY, ("spec", "affinity")),
         (enforcement.CONTAINER, ("spec", "ephemeralContainers")),
         (enforcement.POD_SECURITY, ("spec", "securityContext")),
         (enforcement.CONTAINER_SECURITY, ("spec", "containers", "securityContext")),
@@ -39,20 +40,29 @@ def test_every_served_field_has_its_line_in_the_table(table: Mapping[str, Level]
     assert sorted(table) == sorted(schema(*path).properties)
 
 
+def test_every_field_of_a_service_has_its_line_in_the_table() -> None:
+    assert sorted(enforcement.SERVICE) == sorted(schema("spec", plural="services").properties)
+
+
 @pytest.mark.parametrize(
     ("spec", "findings"),
     [
         ({}, Findings()),
-        ({"runtimeClassName": "gvisor"}, Findings(refused=("spec.runtimeClassName",))),
+        ({"runtimeClassName": "gvisor"}, Findings(forbidden=("spec.runtimeClassName",))),
         ({"overhead": {"cpu": "1"}}, Findings(warned=("spec.overhead",))),
-        ({"hostUsers": False}, Findings(refused=("spec.hostUsers",))),
+        ({"hostUsers": False}, Findings(forbidden=("spec.hostUsers",))),
         ({"hostUsers": True}, Findings()),
+        ({"preemptionPolicy": "PreemptLowerPriority", "priority": 0}, Findings()),
+        ({"preemptionPolicy": "PreemptLowerPriority", "priority": 9}, Findings(warned=("spec.preemptionPolicy",))),
+        ({"preemptionPolicy": "Never", "priority": 9}, Findings()),
+        ({"affinity": {"nodeAffinity": {"x": 1}}}, Findings()),
+        ({"affinity": {"podAntiAffinity": {"x": 1}}}, Findings(warned=("spec.affinity.podAntiAffinity",))),
         ({"os": {"name": "windows"}}, Findings(refused=("spec.os.name: windows",))),
         ({"somethingNew": 1}, Findings(refused=("spec.somethingNew",))),
         ({"volumes": [{"name": "v", "nfs": {"server": "x"}}]}, Findings(refused=("spec.volumes[0].nfs",))),
         (
             {"securityContext": {"seLinuxOptions": {"level": "s0"}}},
-            Findings(refused=("spec.securityContext.seLinuxOptions",)),
+            Findings(forbidden=("spec.securityContext.seLinuxOptions",)),
         ),
     ],
 )
@@ -63,5 +73,18 @@ def test_what_is_not_done_is_found(spec: dict[str, Any], findings: Findings) -> 
 def test_containers_are_searched_too() -> None:
     subject = pod(container(securityContext={"procMount": "Unmasked"}, ports=[{"containerPort": 1, "hostPort": 80}]))
     assert findings_of(subject) == Findings(
-        refused=("spec.containers[0].securityContext.procMount",), warned=("spec.containers[0].ports[0].hostPort",)
+        forbidden=("spec.containers[0].securityContext.procMount",), warned=("spec.containers[0].ports[0].hostPort",)
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "warned"),
+    [
+        ({"type": "ClusterIP", "clusterIP": "10.96.0.9", "selector": {"app": "web"}}, ()),
+        ({"externalIPs": ["192.0.2.7"]}, ("spec.externalIPs",)),
+        ({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}}}, ()),
+        ({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}}}, ("spec.sessionAffinityConfig",)),
+    ],
+)
+def test_what_a_service_asks_in_vain_is_found(spec: dict[str, Any], warned: tuple[str, ...]) -> None:
+    assert service_findings_of({"spec": spec}) == Findings(warned=warned)
