@@ -34,6 +34,8 @@ from cluster.machinery.resource import Resource
 from cluster.ports import Listener, Ports
 from cluster.proxy.commands import Commands
 from cluster.proxy.docker_user import DockerForwarding
+from cluster.proxy.host_ports import listening_ports
+from cluster.proxy.load_balancer import LoadBalancerController
 from cluster.proxy.nft import NftApplier
 from cluster.proxy.proxy import Proxy
 from cluster.resources.builtin import PODS, SERVICES
@@ -144,6 +146,7 @@ class ControlPlane:
             ca_pem=ca_pem,
         )
         self._supervisor.start("controllers", controllers.run)
+        self._start_load_balancer(api)
         transport = api.transport(identity_of(Scheduler.identity))
         recorder = EventRecorder(transport, clock, entropy, component="default-scheduler")
         self._supervisor.start("events-scheduler", recorder.run)
@@ -159,6 +162,21 @@ class ControlPlane:
     def cache(self) -> Cache:
         """A view on everything, without authorization."""
         return self.api.cache()
+
+    def _start_load_balancer(self, api: ApiServer) -> None:
+        clock, entropy = self._clock, self._entropy
+        transport = api.transport(identity_of(LoadBalancerController.identity()))
+        recorder = EventRecorder(transport, clock, entropy, component=LoadBalancerController.account)
+        self._supervisor.start("events-load-balancer", recorder.run)
+        controller = LoadBalancerController(
+            transport=transport,
+            cache=api.cache(),
+            clock=clock,
+            entropy=entropy,
+            recorder=recorder,
+            listening=listening_ports,
+        )
+        self._supervisor.start("load-balancer", controller.run)
 
     def listen(self, host: str) -> None:
         """Serve the API on one more address of this host.  Raises OSError."""

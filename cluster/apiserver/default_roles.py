@@ -160,6 +160,9 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("batch", "jobs", CHANGE), rule("core", "pods", ("delete", "list")),
     )),
     ("ttl-after-finished-controller", (rule("batch", "jobs", ("delete", "get", "list", "watch")),)),
+    ("service-controller", (
+        rule("core", "services nodes", READ), rule("core", "services/status", ("update", "patch")), _EVENTS,
+    )),
     ("endpointslice-controller", (
         rule("core", "services pods nodes", READ), rule("core", "services/finalizers", ("update",)),
         rule("discovery.k8s.io", "endpointslices", CHANGE),
