@@ -164,7 +164,7 @@ class ControlPlane:
         return self.api.cache()
 
     def _start_load_balancer(self, api: ApiServer) -> None:
-        clock, entropy = self._clock, self._entropy
+        clock, entropy = self._ports.clock, self._ports.entropy
         transport = api.transport(identity_of(LoadBalancerController.identity()))
         recorder = EventRecorder(transport, clock, entropy, component=LoadBalancerController.account)
         self._supervisor.start("events-load-balancer", recorder.run)
@@ -174,7 +174,8 @@ class ControlPlane:
             clock=clock,
             entropy=entropy,
             recorder=recorder,
-            listening=listening_ports,
+            # Simulated nodes have no programs of their own.
+            listening=listening_ports if self.settings.runtime != "simulated" else frozenset,
         )
         self._supervisor.start("load-balancer", controller.run)
 
