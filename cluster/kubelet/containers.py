@@ -15,7 +15,7 @@ from cluster.kubelet.environment import ConfigError, environment_of
 from cluster.kubelet.expansion import expand
 from cluster.kubelet.identity import Identity
 from cluster.kubelet.limits import limits_of
-from cluster.kubelet.podspec import PodContainer, spec_of
+from cluster.kubelet.podspec import PodContainer, hostname_of, is_host_network, spec_of
 from cluster.kubelet.runtime.api import ContainerSpec, Image, Mount, Sandbox, SandboxNeeds
 from cluster.kubelet.security import PodPolicy, security_of
 from cluster.kubelet.sources import Sources
@@ -101,7 +101,7 @@ def container_spec_of(pod: Obj, container: PodContainer, identity: Identity, inp
         entrypoint=command or None,
         # A command without args also drops the image's own arguments (the table in the Kubernetes documentation).
         args=args if args or command else None,
-        env=[f"{name}={value}" for name, value in environment.items()],
+        env=[f"{name}={value}" for name, value in (_own_name(pod) | environment).items()],
         working_dir=str(spec.get("workingDir") or ""),
         mounts=mounts_of(pod, spec, inputs, environment),
         user=security.user,
@@ -123,6 +123,11 @@ def container_spec_of(pod: Obj, container: PodContainer, identity: Identity, inp
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),
     )
+
+
+def _own_name(pod: Obj) -> dict[str, str]:
+    """HOSTNAME, as every runtime sets it; ours would otherwise say what the warm sandbox was called."""
+    return {} if is_host_network(pod) else {"HOSTNAME": hostname_of(pod)}
 
 
 def mounts_of(pod: Obj, container: Obj, inputs: Inputs, environment: Mapping[str, str]) -> list[Mount]:

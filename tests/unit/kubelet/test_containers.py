@@ -51,6 +51,12 @@ def test_references_expand_and_unknown_ones_stay(text: str, wanted: str) -> None
     assert expand(text, {"A": "1"}) == wanted
 
 
+def test_hostname_is_the_pod_s_unless_the_manifest_says_otherwise() -> None:
+    assert "HOSTNAME=web" in made(pod(name="web")).env
+    named = pod(container(env=[{"name": "HOSTNAME", "value": "mine"}]), name="web")
+    assert [each for each in made(named).env if each.startswith("HOSTNAME=")] == ["HOSTNAME=mine"]
+
+
 def test_environment_comes_from_services_then_whole_objects_then_entries() -> None:
     service = {
         "metadata": {"name": "my-db", "namespace": "default"},
