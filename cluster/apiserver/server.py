@@ -257,6 +257,7 @@ class _Connection:
         watcher = loop.create_task(self._peer_left(ready), name="api-stream-peer")
         try:
             await self._stream.send(_head(reply.status, None, reply.content_type, _headers_of(reply), close=False))
+            continue_at = 0.0
             while True:
                 ready.clear()
                 chunk = source.take()
@@ -264,16 +265,13 @@ class _Connection:
                     await self._stream.send(b"0\r\n\r\n")
                     return True
                 if chunk:
+                    # One take is bounded and may be the last: only an empty one says that there is something to wait for.
                     await self._stream.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                    if not ready.is_set():
-                        continue_at = loop.time() + COALESCE_S
-                        await ready.wait()
-                        if (pause := continue_at - loop.time()) > 0:
-                            await asyncio.sleep(pause)
-                    else:
-                        await asyncio.sleep(COALESCE_S)
+                    continue_at = loop.time() + COALESCE_S
                 else:
                     await ready.wait()
+                    if (pause := continue_at - loop.time()) > 0:
+                        await asyncio.sleep(pause)
                 if watcher.done():
                     return False
         finally:

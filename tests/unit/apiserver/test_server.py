@@ -231,3 +231,13 @@ async def test_a_reader_that_does_not_read_is_not_buffered_for(world):
         await asyncio.sleep(0.05)
     assert left > 300
     writer.close()
+
+
+async def test_what_is_ready_is_sent_to_its_end_without_another_wake(world):
+    reader, writer = await world.connect()
+    world.lines.ready = [b"one\n", b"two\n", None]
+    async with asyncio.timeout(10):
+        writer.write(b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readuntil(b"\r\n0\r\n\r\n") == b"4\r\none\n\r\n4\r\ntwo\n\r\n0\r\n\r\n"
+    writer.close()
