@@ -396,7 +396,7 @@ class Applications:
         if attempt is None:
             return
         state.recorded = True
-        if outcome is Outcome.SUCCEEDED:
+        if outcome is Outcome.SUCCEEDED and attempt.proves_tree:
             state.proven.add(attempt.tree)
         name = await self._journal.finished(application, attempt, outcome, health, message)
         state.last_run = name or state.last_run

@@ -43,6 +43,11 @@ class Attempt:
         """Everything declared could be applied."""
         return not self.problems and not self.counts.failed and not self.counts.refused
 
+    @property
+    def proves_tree(self) -> bool:
+        """Nothing beyond what the tree declares was left in place: with deletions held back it was not run alone."""
+        return not self.counts.held
+
     def outcome(self, health: HealthStatus, now: float) -> Outcome | None:
         """How it ended; None while health may still come."""
         if not self.is_clean:

@@ -9,7 +9,7 @@ from typing import Any
 from cluster.base.entropy import Entropy
 from cluster.client.transport import Transport, WriteOptions
 from cluster.machinery.errors import NotFound
-from cluster.machinery.objects import Key, Obj, field_of, key_of, name_of, owner_reference_to
+from cluster.machinery.objects import Key, Obj, field_of, key_of, name_of, owner_reference_to, resource_version_of
 from reconciler.crds.run import ACTIONS_MAX, ERRORS_MAX, RUNS
 from reconciler.model import Done, Outcome, Run, Verb
 from reconciler.projection import FIELD_MANAGER
@@ -59,9 +59,14 @@ def run_stamp(run: Run) -> str:
 
 
 def newest_first(runs: Iterable[Obj]) -> Sequence[Obj]:
-    return sorted(
-        runs, key=lambda run: (str(field_of(run, "spec", "finishedAt", default="")), name_of(run)), reverse=True
-    )
+    """By the second they finished in, then by the order they were stored in: they are written once and never changed."""
+    return sorted(runs, key=_age, reverse=True)
+
+
+def _age(run: Obj) -> tuple[str, int, str]:
+    version = resource_version_of(run)
+    stored = int(version) if version.isdecimal() else 0
+    return str(field_of(run, "spec", "finishedAt", default="")), stored, name_of(run)
 
 
 def runs_of(runs: Iterable[Obj], application: Key) -> Sequence[Obj]:
@@ -74,11 +79,12 @@ def runs_of(runs: Iterable[Obj], application: Key) -> Sequence[Obj]:
 
 
 def proven_trees(runs: Iterable[Obj]) -> Collection[str]:
-    """The contents that ran healthy once: returning to one of them is no bad news."""
+    """The contents that ran healthy once, with nothing held back: returning to one of them is no bad news."""
     return {
         str(field_of(run, "spec", "tree", default=""))
         for run in runs
         if field_of(run, "spec", "outcome") == Outcome.SUCCEEDED
+        and not field_of(run, "spec", "counts", "held", default=0)
     } - {""}
 
 

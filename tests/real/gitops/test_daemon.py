@@ -149,6 +149,14 @@ async def test_a_mass_deletion_is_held_until_someone_approves_it(world: World) -
     await world.until(lambda: world.status().get("lastAttempted") == second and world.status()["sync"] == "OutOfSync")
     assert world.value("b0") == "1"
     assert "20 of 21 objects would be deleted" in str(world.status()["conditions"])
+    await world.until(lambda: len(world.runs()) == 2)
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    # Another look at the same revision: that the held one ran healthy proves nothing.
+    asked = {**application["metadata"], "annotations": {"gitops.reconciler.io/requested-at": "now"}}
+    world.api.put(APPLICATIONS, {**application, "metadata": asked})
+    await world.until(lambda: world.status().get("lastHandledRequest") == "now")
+    assert (world.value("b0"), world.status()["sync"]) == ("1", "OutOfSync")
     application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
     assert application is not None
     approved = {**application["metadata"], "annotations": {"gitops.reconciler.io/approve-prune": second[:12]}}
