@@ -33,6 +33,7 @@ from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
 from cluster.ports import Listener, Ports
 from cluster.proxy.commands import Commands
+from cluster.proxy.conntrack import ConntrackFlows
 from cluster.proxy.docker_user import DockerForwarding
 from cluster.proxy.host_ports import listening_ports
 from cluster.proxy.load_balancer import LoadBalancerController
@@ -247,6 +248,7 @@ class NodeAgent:
                 cache=cache,
                 applier=NftApplier(rules.table, commands=Commands()),
                 forwarding=DockerForwarding(rules, commands=Commands()),
+                flows=ConntrackFlows(Commands()),
                 clock=clock,
                 entropy=entropy,
                 supervisor=self._supervisor,

@@ -38,6 +38,7 @@ PARTS: dict[str, Callable[[], bool]] = {
             "nft",
             "git",
             "ip",
+            "conntrack",
             "curl",
             "gcc",
             "nginx",

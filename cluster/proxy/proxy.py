@@ -15,6 +15,7 @@ from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache, Change
 from cluster.machinery.objects import Key, Obj, field_of, key_of
+from cluster.proxy.conntrack import Flows, stale_flows
 from cluster.proxy.diff import transaction
 from cluster.proxy.docker_user import Forwarding
 from cluster.proxy.nft import Installed, RulesetApplier, RulesetRefused
@@ -53,6 +54,7 @@ class Proxy:
         cache: Cache,
         applier: RulesetApplier,
         forwarding: Forwarding,
+        flows: Flows,
         clock: Clock,
         entropy: Entropy,
         supervisor: Supervisor,
@@ -62,6 +64,7 @@ class Proxy:
         self._cache = cache
         self._applier = applier
         self._forwarding = forwarding
+        self._flows = flows
         self._clock = clock
         self._entropy = entropy
         self._supervisor = supervisor
@@ -69,6 +72,7 @@ class Proxy:
         self._changed = asyncio.Event()
         self._lock = asyncio.Lock()
         self._applied: Ruleset | None = None
+        self._served: ServiceMap | None = None
         self._structure = b""
         self._refused: tuple[Refused, ...] = ()
         self._subscriptions: list[Callable[[], None]] = []
@@ -135,6 +139,10 @@ class Proxy:
                 duration_ms=round((self._clock.monotonic() - started) * 1000, 1),
             )
             self._report(services)
+            if self._served is not None:
+                # After the rules: a flow forgotten before would be sent the old way again.
+                await self._flows.forget(stale_flows(self._served, services))
+            self._served = services
 
     async def repair(self) -> bool:
         """Compare the rules on the host with what was applied and put them right; whether that was needed."""

@@ -38,7 +38,8 @@ kind, address, port, count, source = sys.argv[1], sys.argv[2], int(sys.argv[3]),
 for _ in range(count):
     s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     s.settimeout(3)
-    if source: s.bind((source, 0))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if source: s.bind((source.partition(":")[0], int(source.partition(":")[2] or 0)))
     try:
         s.connect((address, port))
         if kind == "udp": s.send(b"?")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.proxy.conntrack import ConntrackFlows, stale_flows
 from cluster.proxy.diff import transaction
 from cluster.proxy.docker_user import DockerForwarding
 from cluster.proxy.nft import NftApplier
@@ -28,12 +29,16 @@ class Node:
     def __init__(self, site: Site) -> None:
         self.applier = NftApplier(NETWORK.table, commands=site.node.commands)
         self.forwarding = DockerForwarding(NETWORK, commands=site.node.commands)
+        self.flows = ConntrackFlows(site.node.commands)
         self.applied: Ruleset | None = None
+        self.served = ServiceMap()
 
     async def serve(self, *frontends: Frontend, cluster_ips: tuple[str, ...] = (VIP,)) -> None:
-        wanted = ruleset(ServiceMap(tuple(sorted(frontends)), cluster_ips), NETWORK)
+        services = ServiceMap(tuple(sorted(frontends)), cluster_ips)
+        wanted = ruleset(services, NETWORK)
         await self.applier.apply(transaction(self.applied, wanted))
-        self.applied = wanted
+        await self.flows.forget(stale_flows(self.served, services))
+        self.applied, self.served = wanted, services
         await self.forwarding.ensure()
         installed = await self.applier.read()
         assert installed is not None
@@ -127,6 +132,17 @@ async def test_connections_are_refused_when_the_last_endpoint_is_gone(site: Site
         assert site.a.ask(address, port) == ["refused"]
     assert site.client.ask(NODE_IP, 30080) == ["refused"]
     assert site.a.ask(VIP, 81) == ["refused"]  # a port that the Service does not have
+
+
+@pytest.mark.needs("conntrack")
+async def test_a_udp_client_that_keeps_its_port_follows_the_endpoints(site: Site, node: Node) -> None:
+    await node.serve(Frontend(VIP, "UDP", 80, (A,)))
+    assert site.b.ask(VIP, 80, kind="udp", source="10.244.0.3:5000", count=2) == ["a 10.244.0.3"] * 2
+    await node.serve(Frontend(VIP, "UDP", 80, (B,)))
+    assert site.a.ask(VIP, 80, kind="udp", source="10.244.0.2:5000") == ["b 10.244.0.2"]
+    await node.serve(Frontend(VIP, "UDP", 80, (A,)))
+    # The flow of the same client port went to `b` a moment ago.
+    assert site.a.ask(VIP, 80, kind="udp", source="10.244.0.2:5000") == [f"a {GATEWAY}"]
 
 
 async def test_pods_reach_the_outside_with_the_nodes_address(site: Site, node: Node) -> None:

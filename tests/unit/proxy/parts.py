@@ -10,6 +10,7 @@ from cluster.client.index import ObjectIndex
 from cluster.machinery.objects import Key, Obj, key_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
+from cluster.proxy.conntrack import StaleFlow
 from cluster.proxy.diff import Transaction
 from cluster.proxy.nft import Installed, RulesetRefused
 from cluster.resources.builtin import ENDPOINT_SLICES, NODES, PODS, SERVICES
@@ -70,6 +71,16 @@ class RecordingApplier:
 
     async def remove(self) -> None:
         self.applied.clear()
+
+
+class RecordingFlows:
+    """Implements `Flows`."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[StaleFlow] = []
+
+    async def forget(self, stale: Sequence[StaleFlow]) -> None:
+        self.forgotten += stale
 
 
 class OpenForwarding:

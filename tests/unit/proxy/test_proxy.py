@@ -9,6 +9,7 @@ import pytest
 
 from cluster.base.entropy import SeededEntropy
 from cluster.base.tasks import Supervisor
+from cluster.proxy.conntrack import StaleFlow
 from cluster.proxy.nft import Installed
 from cluster.proxy.proxy import RESYNC_INTERVAL_S, Proxy
 from cluster.proxy.ruleset import NodeNetwork, ruleset
@@ -16,7 +17,7 @@ from cluster.proxy.services import NodeFacts, service_map
 from cluster.resources.builtin import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from tests.clocks import SteppedClock
 from tests.unit.proxy.objects import endpoint, endpoint_slice, pod, service
-from tests.unit.proxy.parts import DictCache, OpenForwarding, RecordingApplier, node
+from tests.unit.proxy.parts import DictCache, OpenForwarding, RecordingApplier, RecordingFlows, node
 
 NETWORK = NodeNetwork("test", "rb-test", "10.244.0.0/16", "10.244.0.0/24")
 
@@ -27,6 +28,7 @@ class World:
         self.cache = DictCache()
         self.applier = RecordingApplier()
         self.forwarding = OpenForwarding()
+        self.flows = RecordingFlows()
         self.supervisor = Supervisor(self.clock)
         self.cache.put(NODES, node("n1", "192.0.2.1"))
         self.cache.put(SERVICES, service())
@@ -37,6 +39,7 @@ class World:
             cache=self.cache,
             applier=self.applier,
             forwarding=self.forwarding,
+            flows=self.flows,
             clock=self.clock,
             entropy=SeededEntropy(1),
             supervisor=self.supervisor,
@@ -151,3 +154,15 @@ async def test_a_stopped_proxy_leaves_its_rules_and_looks_no_more(world: World) 
     await world.clock.step(RESYNC_INTERVAL_S)
     assert len(world.texts) == 1
     assert world.forwarding.looks == 1
+
+
+async def test_udp_flows_to_an_endpoint_that_is_gone_are_forgotten_but_none_at_the_start(world: World) -> None:
+    dns = service("dns", cluster_ip="10.96.0.53", ports=[{"port": 53, "protocol": "UDP"}])
+    world.cache.put(SERVICES, dns)
+    both = (endpoint("10.244.0.8"), endpoint("10.244.0.9"))
+    world.cache.put(ENDPOINT_SLICES, endpoint_slice("dns", *both, port=53, protocol="UDP"))
+    await world.proxy.start()
+    assert world.flows.forgotten == []
+    world.cache.put(ENDPOINT_SLICES, endpoint_slice("dns", both[0], port=53, protocol="UDP"))
+    await world.clock.step(1)
+    assert world.flows.forgotten == [StaleFlow("10.96.0.53", 53, "10.244.0.9")]
