@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.credentials import ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.http import Identity
@@ -40,6 +41,7 @@ async def running(
     node_channels: NodeChannels | None = None,
     ring_events_max: int = RING_EVENTS_MAX,
     port_in_use: Callable[[int], bool] = lambda port: False,
+    pod_security: PodSecurity | None = None,
 ) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
     server = ApiServer(
@@ -49,7 +51,10 @@ async def running(
         entropy=SeededEntropy(1),
         node_channels=node_channels or NoNodes(),
         settings=ApiServerSettings(
-            service_account_key=SERVICE_ACCOUNT_KEY, ring_events_max=ring_events_max, port_in_use=port_in_use
+            service_account_key=SERVICE_ACCOUNT_KEY,
+            ring_events_max=ring_events_max,
+            port_in_use=port_in_use,
+            pod_security=pod_security or PodSecurity(),
         ),
     )
     await server.start()

@@ -161,6 +161,7 @@ class SandboxPool:
             hostname=claim.hostname,
             entrypoint=(start, claim.hostname, *command),
             args=(),
+            env=_with_hostname(spec.env, claim.hostname),
             mounts=(*spec.mounts, Mount(str(self._program), start, read_only=True)),
         )
 
@@ -261,6 +262,13 @@ class SandboxPool:
                 self._host_names.set_hostname(container.pid, container.labels[HOSTNAME])
             except OSError as error:
                 logger.warning("cannot name a container's host", container=container.name, reason=str(error))
+
+
+def _with_hostname(env: Sequence[str], hostname: str) -> Sequence[str]:
+    """The engine would put the name there that the sandbox was made with; what the pod itself sets stays."""
+    if any(entry.startswith("HOSTNAME=") for entry in env):
+        return env
+    return (f"HOSTNAME={hostname}", *env)
 
 
 def command_of(spec: ContainerSpec, image: Image) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from loguru import logger
 
+from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import Identity
 from cluster.base.clock import SystemClock
@@ -51,6 +52,8 @@ APPLETS = (
 )  # fmt: skip
 SOCKET = "/var/run/docker.sock"
 DEADLINE_S = 60.0
+LENIENT = PodSecurity(exempt=("default",))
+"""Admission lets everything through: what a node refuses, it refuses itself."""
 SUBNET, SHARED_SUBNET = "10.253.77.0/24", "10.253.78.0/24"
 
 
@@ -245,7 +248,7 @@ async def docker_node(root: Path, subnet: str, policy: PodPolicy, socket: str = 
     image = f"reconciler.local/{cluster_id}/busybox:1"
     await images.import_tar(image, busybox_tar(), changes=('CMD ["sleep", "1d"]',))
     streams = DockerStreams(docker)
-    async with running(clock=SystemClock()) as server:
+    async with running(clock=SystemClock(), pod_security=LENIENT) as server:
         network = BridgeNetwork(BridgeSettings(cluster_id, subnet))
         api = server.transport(ADMIN)
         machine = DockerNode(cluster_id, root, server, api, engine, images, streams, image, subnet, network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,13 @@ async def test_only_containers_that_join_a_warm_sandbox_wait_for_their_name(pool
     assert waiting.entrypoint == ("/dev/.reconciler-start", "h", "serve")
     assert waiting.mounts[-1].read_only
     assert (plain.sandbox_id, plain.entrypoint, plain.mounts, plain.hostname) == (second.id, None, (), "")
+
+
+async def test_the_name_is_in_the_environment_too_unless_the_pod_says_otherwise(pool: SandboxPool) -> None:
+    await pool.fill()
+    sandbox = await pool.acquire("u1", "ns", "a", hostname="h", needs=PLAIN)
+    assert pool.joining(replace(SPEC, env=("A=1",)), sandbox, IMAGE).env == ("HOSTNAME=h", "A=1")
+    assert pool.joining(replace(SPEC, env=("HOSTNAME=mine",)), sandbox, IMAGE).env == ("HOSTNAME=mine",)
 
 
 async def test_a_released_sandbox_cannot_be_joined(pool: SandboxPool) -> None:
