@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,6 +14,7 @@ from cluster.base.clock import Clock
 from cluster.client.cache import Cache
 from cluster.client.discovery import Discovery
 from cluster.client.transport import Transport
+from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.objects import GroupVersionKind, Key, Obj, resource_version_of
 from cluster.machinery.resource import Resource
 from reconciler.apply.apply import Applier
@@ -30,6 +32,10 @@ CacheOf = Callable[[Resource], Cache]
 
 Impersonate = Callable[[str, Sequence[str]], Transport]
 """A transport that acts as a user with groups."""
+
+
+SYNC_TIMEOUT_S = 20.0
+"""How long the first list of a resource is waited for; a kind that may not be listed must not hold up other applications."""
 
 
 class Renderer(Protocol):
@@ -214,7 +220,12 @@ class Pipeline:
 
     async def _synced(self, resource: Resource) -> Cache:
         cache = self._cache_of(resource)
-        await cache.sync((resource,))
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT_S):
+                await cache.sync((resource,))
+        except TimeoutError as error:
+            message = f"{resource.qualified_name} could not be listed within {SYNC_TIMEOUT_S:g} s"
+            raise ServiceUnavailable(message) from error
         return cache
 
 

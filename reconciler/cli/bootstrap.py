@@ -1,16 +1,22 @@
-"""The GitOps daemon on the cluster in this process: what `serve` starts after the cluster."""
+"""The first source from the command line, and the GitOps daemon on the cluster in this process.
+
+Builds no cluster: it is given one, or the daemon runs without (`foreign`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cluster.base.tasks import Supervisor
 from cluster.client.events import EventRecorder
-from cluster.compose import ControlPlane
-from cluster.ports import Ports
 from reconciler.config import Bootstrap, Settings
 from reconciler.daemon.daemon import IDENTITY, Daemon
 from reconciler.daemon.opening import HostSources, SourceOpener
+
+if TYPE_CHECKING:
+    from cluster.compose import ControlPlane
+    from cluster.ports import Ports
 
 OPERATOR_GROUPS = ("system:masters",)
 """The daemon acts with the operator's rights; an Application has its service account's, or its namespace's, only."""
@@ -38,6 +44,17 @@ def bootstrap_of(source: str, *, directory: str, branch: str) -> Bootstrap:
     return Bootstrap(folder=str(local.resolve()), directory=directory)
 
 
+def gitops_settings(state_dir: Path, bootstrap: Bootstrap | None, *, watch_files: bool = True) -> Settings:
+    """Local sources may lie where the bootstrap source does, and nowhere else."""
+    local = (bootstrap.path or bootstrap.folder) if bootstrap is not None else ""
+    return Settings(
+        state_dir=state_dir / "gitops",
+        source_roots=(Path(local),) if local else (),
+        bootstrap=bootstrap,
+        watch_files=watch_files,
+    )
+
+
 async def start_gitops(
     plane: ControlPlane,
     bootstrap: Bootstrap | None,
@@ -46,22 +63,13 @@ async def start_gitops(
     ports: Ports,
     opener: SourceOpener | None = None,
 ) -> Gitops:
-    """Start the daemon on `plane`; local sources may lie where the bootstrap source does, and nowhere else.
-
-    `opener` opens other sources than this host's.
-    """
+    """Start the daemon on `plane`.  `opener` opens other sources than this host's."""
     clock, entropy = ports.clock, ports.entropy
     supervisor = Supervisor(clock)
     transport = plane.transport(IDENTITY, OPERATOR_GROUPS)
     recorder = EventRecorder(transport, clock, entropy, component="reconciler")
     cache = plane.cache
-    local = (bootstrap.path or bootstrap.folder) if bootstrap is not None else ""
-    settings = Settings(
-        state_dir=state_dir / "gitops",
-        source_roots=(Path(local),) if local else (),
-        bootstrap=bootstrap,
-        watch_files=opener is None,
-    )
+    settings = gitops_settings(state_dir, bootstrap, watch_files=opener is None)
     daemon = Daemon(
         transport=transport,
         impersonate=plane.transport,

@@ -1,7 +1,8 @@
 """`reconciler serve`: the daemon in the foreground, as `up` and the service start it.
 
 Builds the cluster's roles and the GitOps daemon in one process, says it is ready in the state directory, and runs until
-SIGTERM or SIGINT.  Stopping leaves the containers running.
+SIGTERM or SIGINT.  Stopping leaves the containers running.  With --kubeconfig only the GitOps daemon runs, against that
+cluster.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from typing import TYPE_CHECKING
 from reconciler.cli.exit_codes import CommandError, Exit
 from reconciler.cli.process import RUN_FILE
 
+FOREIGN = "foreign"
+"""What stands for the runtime where somebody else's cluster runs the containers."""
+
 if TYPE_CHECKING:
     from cluster.config import Settings
 
@@ -34,6 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ref", default="", help="branch, tag or commit (default: the source's HEAD)")
     parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
     parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
+    parser.add_argument(
+        "--kubeconfig", type=Path, help="serve the cluster this names instead of building one: any Kubernetes API"
+    )
+    parser.add_argument("--context", default="", help="a context of the kubeconfig")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 
@@ -41,10 +49,64 @@ def run(args: argparse.Namespace) -> int:
     from cluster.base.log import configure as configure_log
 
     configure_log(level=args.log_level)
+    if args.context and not args.kubeconfig:
+        raise CommandError("--context needs --kubeconfig", code=Exit.USAGE)
     state_dir: Path = args.state.resolve()
     state_dir.mkdir(parents=True, exist_ok=True)
     with _only_one(state_dir):
-        return asyncio.run(_serve(args, state_dir))
+        return asyncio.run(_serve_foreign(args, state_dir) if args.kubeconfig else _serve(args, state_dir))
+
+
+async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
+    from loguru import logger
+
+    from cluster.base.clock import SystemClock
+    from cluster.base.entropy import SystemEntropy
+    from cluster.base.tasks import Supervisor
+    from cluster.client.kubeconfig import KubeconfigError, load_kubeconfig
+    from cluster.config import SETTINGS_FILE
+    from reconciler.cli.bootstrap import bootstrap_of, gitops_settings
+    from reconciler.cli.foreign import ForeignGitops, holder_of
+
+    if args.port:
+        raise CommandError("--port is of the cluster that is built here, --kubeconfig builds none", code=Exit.USAGE)
+    if (state_dir / SETTINGS_FILE).exists():
+        raise CommandError(
+            f"{state_dir} belongs to a cluster that was built here", hint="name another with --state", code=Exit.USAGE
+        )
+    try:
+        access = load_kubeconfig(args.kubeconfig, context=args.context)
+    except KubeconfigError as error:
+        raise CommandError(str(error), code=Exit.USAGE) from error
+    bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
+    clock, entropy = SystemClock(), SystemEntropy()
+    gitops = ForeignGitops(
+        access,
+        gitops_settings(state_dir, bootstrap),
+        holder=holder_of(state_dir, entropy),
+        clock=clock,
+        entropy=entropy,
+    )
+    stopping = _stop_signal()
+    run_file = state_dir / RUN_FILE
+    try:
+        async with Supervisor(clock) as supervisor:
+            supervisor.start("foreign-gitops", gitops.run)
+            _say_ready(run_file, FOREIGN, args.kubeconfig.resolve(), args.source)
+            logger.info("ready", pid=os.getpid(), server=f"{access.host}:{access.port}", state=str(state_dir))
+            await stopping.wait()
+            logger.info("stopping; what was applied stays")
+    finally:
+        run_file.unlink(missing_ok=True)
+    return Exit.OK
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set when the process is asked to end."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
 
 
 async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
@@ -55,10 +117,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from reconciler.cli.bootstrap import bootstrap_of, start_gitops
 
     settings = await _settings(args, state_dir)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = _stop_signal()
     ports = machine_ports(settings)
     cluster = Cluster(settings, ports)
     run_file = state_dir / RUN_FILE
@@ -67,6 +126,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
         bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
         gitops = await start_gitops(cluster.plane, bootstrap, state_dir=state_dir, ports=ports)
         try:
+            _give_to_invoker(settings.kubeconfig)
             _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
             logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
             await stopping.wait()
@@ -124,7 +184,6 @@ async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
 def _say_ready(run_file: Path, runtime: str, kubeconfig: Path, repository: str) -> None:
     from cluster.base.files import write_atomically
 
-    _give_to_invoker(kubeconfig)
     record = {"pid": os.getpid(), "runtime": runtime, "kubeconfig": str(kubeconfig), "repository": repository}
     write_atomically(run_file, json.dumps(record).encode(), mode=0o644)
     print("ready", file=sys.stdout, flush=True)
