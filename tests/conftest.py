@@ -54,6 +54,7 @@ PARTS: dict[str, Callable[[], bool]] = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="a missing real part fails its tests instead of skipping them")
+    parser.addoption("--seed", type=int, default=None, help="play simulated worlds with this seed only")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -97,6 +97,8 @@ class SimulatedEngine:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._made = 0
         self.available = True
+        self.delay_s = 0.0
+        """How long every call takes."""
         self.calls: list[str] = []
         """Every change asked for, as `verb name`, in order."""
 
@@ -131,7 +133,7 @@ class SimulatedEngine:
     # ContainerEngine
 
     async def info(self) -> EngineInfo:
-        self._check_available()
+        await self._reach()
         return EngineInfo(
             name="simulated",
             version="1.0.0",
@@ -144,11 +146,11 @@ class SimulatedEngine:
         )
 
     async def list(self) -> Sequence[Container]:
-        self._check_available()
+        await self._reach()
         return [self._containers[key] for key in sorted(self._containers)]
 
     async def create(self, spec: ContainerSpec) -> str:
-        self._check_available()
+        await self._reach()
         labels = {**spec.labels, MANAGED: "simulated"}
         for container in self._containers.values():
             if container.name == spec.name:
@@ -174,7 +176,7 @@ class SimulatedEngine:
         return container_id
 
     async def start(self, container_id: str) -> None:
-        self._check_available()
+        await self._reach()
         container = self._known(container_id)
         if container.state is State.RUNNING:
             return
@@ -192,7 +194,7 @@ class SimulatedEngine:
             )
 
     async def stop(self, container_id: str, *, grace_s: float) -> None:
-        self._check_available()
+        await self._reach()
         container = self._known(container_id)
         if container.state is not State.RUNNING:
             return
@@ -208,7 +210,7 @@ class SimulatedEngine:
         self._end(container_id, TERMINATED)
 
     async def remove(self, container_id: str) -> None:
-        self._check_available()
+        await self._reach()
         container = self._containers.get(container_id)
         if container is None:
             return
@@ -219,7 +221,7 @@ class SimulatedEngine:
         del self._containers[container_id], self._specs[container_id]
 
     async def rename(self, container_id: str, name: str) -> None:
-        self._check_available()
+        await self._reach()
         self._containers[container_id] = replace(self._known(container_id), name=name)
 
     async def events(self) -> AsyncIterator[EngineEvent]:
@@ -269,11 +271,11 @@ class SimulatedEngine:
     # ImageStore
 
     async def find(self, image: str) -> Image | None:
-        self._check_available()
+        await self._reach()
         return self._images.get(image)
 
     async def pull(self, image: str, auth: Sequence[RegistryAuth]) -> Image:
-        self._check_available()
+        await self._reach()
         self.calls.append(f"pull {image}")
         if self._registry is not None and image not in self._registry:
             raise EngineError("ErrImagePull", f"manifest for {image} not found: manifest unknown")
@@ -292,6 +294,13 @@ class SimulatedEngine:
     def _check_available(self) -> None:
         if not self.available:
             raise EngineUnavailable("the simulated engine is switched off")
+
+    async def _reach(self) -> None:
+        """What every call does first: take its time, and find the engine there."""
+        self._check_available()
+        if self.delay_s > 0:
+            await self._clock.sleep(self.delay_s)
+            self._check_available()
 
     async def _run_out(self, container_id: str, runs_s: float, exit_code: int) -> None:
         await self._clock.sleep(runs_s)
