@@ -77,11 +77,13 @@ class Manifest:
     origin: Origin
     digest: str
     ref: Ref = field(init=False, compare=False)
+    key: Key = field(init=False, compare=False)
     gvk: GroupVersionKind = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         # Worked out once: every look at an application asks for them several times.
         object.__setattr__(self, "ref", ref_of(self.obj))
+        object.__setattr__(self, "key", self.ref.key)
         object.__setattr__(self, "gvk", gvk_of(self.obj))
 
 

@@ -8,24 +8,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cluster.base.clock import Clock
 from cluster.client.cache import Cache
 from cluster.client.discovery import Discovery
 from cluster.client.transport import Transport
 from cluster.machinery.errors import ServiceUnavailable
-from cluster.machinery.objects import GroupVersionKind, Key, Obj, resource_version_of
+from cluster.machinery.objects import GroupVersionKind, Key
 from cluster.machinery.resource import Resource
 from reconciler.apply.apply import Applier
 from reconciler.apply.inventory import Inventory
 from reconciler.content import Source
-from reconciler.model import Action, Counts, Done, Manifest, Manifests, Owned, Plan, Problem, Ref, Revision, Verb
+from reconciler.health.rules import health_of
+from reconciler.health.status import HEALTHY
+from reconciler.model import (
+    Action,
+    Counts,
+    Done,
+    HealthStatus,
+    Manifest,
+    Manifests,
+    Owned,
+    Plan,
+    Problem,
+    Ref,
+    Revision,
+    Verb,
+)
 from reconciler.plan.authority import Authority
-from reconciler.plan.decide import Drift, plan
+from reconciler.plan.decide import Drift, Kept, plan
 from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence, precious_because
-from reconciler.plan.normalise import Normalised, Scopes, normalise
+from reconciler.plan.normalise import Normalised, Placements, Scopes, normalise
+
+SEEN_MAX = 100_000
+"""Objects whose last look is remembered."""
 
 CacheOf = Callable[[Resource], Cache]
 """The cache that shows a resource; the same one for every resource where one server's whole state is at hand."""
@@ -84,9 +102,11 @@ class Pipeline:
         self._cache_of = cache_of
         self._renderer = renderer
         self._clock = clock
-        self._seen = _Seen()
+        self._seen: dict[Ref, _Sight] = {}
         self._normal: dict[Key, tuple[Manifests, Scopes, str, Normalised]] = {}
-        self._written: dict[Ref, tuple[int, Live]] = {}
+        self._written: dict[Ref, tuple[Resource, int, Live]] = {}
+        self._placements: dict[Key, Placements] = {}
+        self._kept: dict[Key, Kept] = {}
 
     async def prepare(self, task: Task, inventory: Inventory) -> Prepared:
         """Read, render and decide.  Raises StageError when the source cannot be read, ApiError when the server cannot."""
@@ -111,6 +131,7 @@ class Pipeline:
             ),
             drift=task.drift,
             prune=task.prune,
+            kept=self._kept.setdefault(task.application, Kept()),
         )
         return Prepared(task, decided, desired.manifests, manifests.problems, manifests.tree)
 
@@ -127,9 +148,12 @@ class Pipeline:
         applier = Applier(transport, self._discovery, inventory, self._clock)
         done = await applier.apply(actions, superseded=superseded)
         for each in done:
-            if each.version.isdecimal() and each.owned is not None:
+            manifest = each.action.manifest
+            if manifest is None or each.owned is None or not each.version.isdecimal():
+                continue
+            if (resource := self._discovery.find(manifest.gvk)) is not None:
                 mine = Live(each.owned.uid, each.owned.projection, managed=True)
-                self._written[each.action.ref] = (int(each.version), mine)
+                self._written[each.action.ref] = (resource, int(each.version), mine)
         return done
 
     async def prune_all(self, inventory: Inventory, transport: Transport) -> Sequence[Done]:
@@ -157,23 +181,42 @@ class Pipeline:
     def resource_of(self, manifest: Manifest) -> Resource | None:
         return self._discovery.find(manifest.gvk)
 
-    async def objects(self, manifests: Iterable[Manifest]) -> Sequence[tuple[Manifest, Obj | None]]:
-        """The live objects beside what declares them."""
-        found: list[tuple[Manifest, Obj | None]] = []
-        readers: dict[GroupVersionKind, Callable[[Key], Obj | None]] = {}
+    async def ailing(self, manifests: Sequence[Manifest]) -> Sequence[tuple[Ref, HealthStatus]]:
+        """The declared objects that are not healthy, those that do not exist among them."""
+        sights = await self._sights(manifests)
+        found: list[tuple[Ref, HealthStatus]] = []
         for manifest in manifests:
-            read = readers.get(manifest.gvk)
-            if read is None:
-                read = readers[manifest.gvk] = await self._reader(manifest.gvk)
-            found.append((manifest, read(manifest.ref.key)))
+            sight = sights.get(manifest.ref)
+            if sight is None:
+                found.append((manifest.ref, health_of(None)))
+            elif sight.health is not HEALTHY:
+                found.append((manifest.ref, sight.health))
         return found
 
-    async def _reader(self, gvk: GroupVersionKind) -> Callable[[Key], Obj | None]:
-        resource = self._discovery.find(gvk)
-        if resource is None:
-            return lambda key: None
-        cache = await self._synced(resource)
-        return lambda key: cache.get(resource, key)
+    async def _sights(self, manifests: Iterable[Manifest]) -> Mapping[Ref, _Sight]:
+        """How the declared objects are; what has changed neither live nor in the source is not looked at again."""
+        groups: dict[GroupVersionKind, list[Manifest]] = {}
+        for manifest in manifests:
+            groups.setdefault(manifest.gvk, []).append(manifest)
+        sights: dict[Ref, _Sight] = {}
+        for gvk, members in groups.items():
+            resource = self._discovery.find(gvk)
+            if resource is None:
+                continue
+            cache = await self._synced(resource)
+            versions = cache.versions(resource, [manifest.key for manifest in members])
+            for manifest, version in zip(members, versions, strict=True):
+                sight = self._seen.get(manifest.ref)
+                if sight is None or not version or sight.version != version or sight.digest != manifest.digest:
+                    obj = cache.get(resource, manifest.key)
+                    if obj is None:
+                        continue
+                    sight = _Sight(version, manifest.digest, live_of(obj, manifest.obj), health_of(obj))
+                    if len(self._seen) >= SEEN_MAX:
+                        self._seen.clear()
+                    self._seen[manifest.ref] = sight
+                sights[manifest.ref] = sight
+        return sights
 
     def _normalised(self, task: Task, manifests: Manifests) -> Normalised:
         """`normalise`, remembered for each application: most looks see the same manifests as the one before."""
@@ -181,21 +224,21 @@ class Pipeline:
         known = self._normal.get(task.application)
         if known and known[0] is manifests and known[1] is scopes and known[2] == task.target_namespace:
             return known[3]
-        desired = normalise(manifests.items, scopes=scopes, target_namespace=task.target_namespace)
+        placements = self._placements.setdefault(task.application, Placements())
+        desired = normalise(
+            manifests.items, scopes=scopes, target_namespace=task.target_namespace, placements=placements
+        )
         self._normal[task.application] = (manifests, scopes, task.target_namespace, desired)
         return desired
 
     def forget(self, application: Key) -> None:
         """The application is gone."""
-        self._normal.pop(application, None)
+        for remembered in (self._normal, self._placements, self._kept):
+            remembered.pop(application, None)
 
     async def _live(self, desired: Normalised, owned: Mapping[Ref, Owned]) -> Mapping[Ref, Live]:
-        live: dict[Ref, Live] = {}
-        for manifest, obj in await self.objects(desired.manifests):
-            if (mine := self._not_shown_yet(manifest)) is not None:
-                live[manifest.ref] = mine
-            elif obj is not None:
-                live[manifest.ref] = self._seen.look(manifest, obj)
+        live = {ref: sight.live for ref, sight in (await self._sights(desired.manifests)).items()}
+        live.update(self._not_shown_yet(desired.manifests))
         for ref, entry in owned.items():
             if ref in live:
                 continue
@@ -208,15 +251,14 @@ class Pipeline:
                 live[ref] = live_of(obj, None)
         return live
 
-    def _not_shown_yet(self, manifest: Manifest) -> Live | None:
-        """What we wrote last, while the cache does not show it: reading our own writes."""
-        written = self._written.get(manifest.ref)
-        if written is None or (resource := self._discovery.find(manifest.gvk)) is None:
-            return None
-        if self._cache_of(resource).revision(resource) < written[0]:
-            return written[1]
-        del self._written[manifest.ref]
-        return None
+    def _not_shown_yet(self, manifests: Iterable[Manifest]) -> Mapping[Ref, Live]:
+        """What we wrote last, where the cache does not show it: reading our own writes."""
+        for ref, (resource, version, _) in list(self._written.items()):
+            if self._cache_of(resource).revision(resource) >= version:
+                del self._written[ref]
+        if not self._written:
+            return {}
+        return {m.ref: self._written[m.ref][2] for m in manifests if m.ref in self._written}
 
     async def _synced(self, resource: Resource) -> Cache:
         cache = self._cache_of(resource)
@@ -229,24 +271,13 @@ class Pipeline:
         return cache
 
 
-class _Seen:
-    """The last look at each object: one that has neither changed live nor in the source is not looked at again."""
+class _Sight(NamedTuple):
+    """A look at an object: at which version of it and for which declaration."""
 
-    SEEN_MAX = 100_000
-
-    def __init__(self) -> None:
-        self._seen: dict[Ref, tuple[str, str, str, Live]] = {}
-
-    def look(self, manifest: Manifest, obj: Obj) -> Live:
-        version, uid = resource_version_of(obj), str(obj["metadata"].get("uid", ""))
-        known = self._seen.get(manifest.ref)
-        if known is not None and version and known[:3] == (version, uid, manifest.digest):
-            return known[3]
-        live = live_of(obj, manifest.obj)
-        if len(self._seen) >= self.SEEN_MAX:
-            self._seen.clear()
-        self._seen[manifest.ref] = (version, uid, manifest.digest, live)
-        return live
+    version: str
+    digest: str
+    live: Live
+    health: HealthStatus
 
 
 def counts_of(done: Iterable[Done]) -> Counts:

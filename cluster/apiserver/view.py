@@ -29,6 +29,10 @@ class ObjView:
         row = self._table(resource).get(key)
         return None if row is None else self._read(resource)(row)
 
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        rows = self._table(resource).rows
+        return ["" if (row := rows.get(key)) is None else str(row.revision) for key in keys]
+
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         table = self._table(resource)
         rows: Iterable[Row] = (table.by_namespace.get(namespace) or {}).values() if namespace else table.rows.values()

@@ -6,7 +6,7 @@ Implementations: `Informer` (`client.informer`: list, then watch, its own copy) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Cache(Protocol):
         ...
 
     def get(self, resource: Resource, key: Key) -> Obj | None: ...
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        """The resourceVersion of each object, empty where there is none: whether to look again, without decoding."""
+        ...
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         """Objects of a namespace (empty: all) whose labels match."""

@@ -9,7 +9,7 @@ Upstream: client-go/tools/cache/reflector.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -70,6 +70,10 @@ class Informer:
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return self._indexes[resource].get(key)
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        get = self._indexes[resource].get
+        return ["" if (obj := get(key)) is None else resource_version_of(obj) for key in keys]
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         return self._indexes[resource].list(namespace=namespace, selector=selector)

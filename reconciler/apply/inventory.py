@@ -44,6 +44,10 @@ class Inventory:
 
     async def record(self, changed: Iterable[Owned], *, forgotten: Iterable[Ref] = ()) -> None:
         """Make the stored entries those of now with `changed` added or replaced and `forgotten` removed."""
+        changed = [entry for entry in changed if self._entries.get(entry.ref) != entry]
+        forgotten = [ref for ref in forgotten if ref in self._entries]
+        if not changed and not forgotten:
+            return
         dirty: set[int] = set()
         entries, chunk_of = dict(self._entries), dict(self._chunk_of)
         sizes: dict[int, int] = {}
@@ -55,8 +59,6 @@ class Inventory:
                 sizes[number] -= 1
                 dirty.add(number)
         for entry in changed:
-            if entries.get(entry.ref) == entry:
-                continue
             if entry.ref not in chunk_of:
                 number = next((n for n in range(len(sizes) + 1) if sizes.get(n, 0) < ENTRIES_MAX), len(sizes))
                 chunk_of[entry.ref] = number

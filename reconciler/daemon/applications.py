@@ -46,7 +46,6 @@ from reconciler.daemon.sources import RepositoryState, Sources
 from reconciler.daemon.spec import REQUESTED_ANNOTATION, ApplicationSpec, application_spec
 from reconciler.daemon.status import View, status_of
 from reconciler.errors import StageError
-from reconciler.health.rules import health_of
 from reconciler.health.status import worst
 from reconciler.history.runs import proven_trees, runs_of
 from reconciler.model import (
@@ -344,8 +343,7 @@ class Applications:
 
     async def _conclude(self, spec: ApplicationSpec, application: Obj, state: _State, prepared: Prepared) -> None:
         """Judge the present state, record the attempt once it has an outcome, tell, and come back in time."""
-        objects = await self._pipeline.objects(prepared.manifests)
-        health = worst(_named(manifest.ref, health_of(obj)) for manifest, obj in objects)
+        health = worst(_named(ref, status) for ref, status in await self._pipeline.ailing(prepared.manifests))
         attempt = state.attempt
         if attempt is None:
             return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar, overload
 
 from cluster.machinery.objects import Key, Obj, key_of
 from reconciler.apply.inventory import chunk_number, entry_of
 from reconciler.model import Action, Done, Ref, Verb
+
+_T = TypeVar("_T")
 
 
 class Claims:
@@ -66,6 +69,15 @@ class _OfOthers(Mapping[Ref, str]):
         if owner == self._me:
             raise KeyError(ref)
         return str(owner)
+
+    @overload
+    def get(self, ref: Ref, /) -> str | None: ...
+    @overload
+    def get(self, ref: Ref, /, default: str | _T) -> str | _T: ...
+    def get(self, ref: Ref, /, default: object = None) -> object:
+        # Asked for every object of every plan, nearly always for one's own: an exception each would be dear.
+        owner = self._owners.get(ref)
+        return default if owner is None or owner == self._me else str(owner)
 
     def __iter__(self) -> Iterator[Ref]:
         return (ref for ref, owner in self._owners.items() if owner != self._me)

@@ -5,7 +5,7 @@ Knows no kind: which resources there are is the asker's.  In a process that has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
@@ -51,6 +51,9 @@ class _OneResource:
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return self._informer.get(self._resource, key)
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        return self._informer.versions(self._resource, keys)
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         return self._informer.list(self._resource, namespace=namespace, selector=selector)

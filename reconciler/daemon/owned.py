@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from cluster.client.cache import Change
-from cluster.machinery.objects import GroupKind, Key
+from cluster.machinery.objects import Key
 from cluster.machinery.resource import Resource
 from reconciler.model import Ref
 from reconciler.pipeline import CacheOf
-
-_Place = tuple[GroupKind, Key]
 
 
 class OwnedObjects:
@@ -21,15 +19,15 @@ class OwnedObjects:
         self._cache_of = cache_of
         self._changed = changed
         self._subscriptions: dict[Resource, Callable[[], None]] = {}
-        self._users: dict[_Place, set[Key]] = {}
-        self._places: dict[Key, set[_Place]] = {}
+        self._users: dict[Ref, set[Key]] = {}
+        self._places: dict[Key, set[Ref]] = {}
 
     def track(self, application: Key, refs: Iterable[Ref], resources: Iterable[Resource]) -> None:
         """From now on `application` is told about changes of `refs`, and of no others."""
         for resource in resources:
             if resource not in self._subscriptions:
                 self._subscriptions[resource] = self._cache_of(resource).subscribe(resource, self._on_change)
-        new = {(ref.group_kind, ref.key) for ref in refs}
+        new = set(refs)
         old = self._places.get(application, set())
         for place in old - new:
             self._users[place].discard(application)
@@ -49,5 +47,6 @@ class OwnedObjects:
         self._subscriptions.clear()
 
     def _on_change(self, change: Change) -> None:
-        for application in sorted(self._users.get((change.resource.group_kind, change.key), ())):
+        group, kind = change.resource.group_kind
+        for application in sorted(self._users.get(Ref(group, kind, *change.key), ())):
             self._changed(application)

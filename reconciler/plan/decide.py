@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from reconciler.plan.normalise import Normalised
 from reconciler.plan.order import wave_of
 
 _Make = Callable[[Verb, str], Action]
+_AS_DECLARED = "as declared"
 
 
 class Drift(StrEnum):
@@ -22,6 +23,33 @@ class Drift(StrEnum):
     CORRECT = "correct"
     REPORT = "report"
     IGNORE = "ignore"
+
+
+class Kept:
+    """The decisions that found objects as declared: the same manifest, live state and entry again need no new one."""
+
+    def __init__(self) -> None:
+        self._authority = UNRESTRICTED
+        self._kept: dict[Ref, tuple[Live, Owned, Action]] = {}
+
+    def begin(self, authority: Authority) -> None:
+        if authority != self._authority:
+            self._authority = authority
+            self._kept.clear()
+
+    def find(self, manifest: Manifest, there: Live | None, ours: Owned | None) -> Action | None:
+        known = self._kept.get(manifest.ref)
+        if known is None or known[0] is not there or known[1] is not ours or known[2].manifest is not manifest:
+            return None
+        return known[2]
+
+    def remember(self, there: Live, ours: Owned, action: Action) -> None:
+        self._kept[action.ref] = (there, ours, action)
+
+    def forget(self, others: Collection[Ref]) -> None:
+        """Objects that are declared no more."""
+        for ref in others:
+            self._kept.pop(ref, None)
 
 
 def plan(
@@ -35,8 +63,11 @@ def plan(
     evidence: Evidence,
     drift: Drift = Drift.CORRECT,
     prune: bool = True,
+    kept: Kept | None = None,
 ) -> Plan:
     """Decide what to do; do nothing.
+
+    Actions are in the order in which they are carried out; those that keep an object come first, as declared.
 
     `live` holds what exists of the declared and owned objects, `claims` the objects of other applications with their
     owner's name, `moved` the owned objects that another application declares now: those are let go, not deleted.
@@ -44,13 +75,24 @@ def plan(
     Laws: prunes are a subset of `owned`; input order is irrelevant; plan, apply, plan is all KEEP; no object that a refused
     manifest names is pruned.
     """
+    kept = kept or Kept()
+    kept.begin(authority)
+    keeps: list[Action] = []
     actions = [_refused(manifest, reason) for manifest, reason in desired.refused]
-    spoken_for = {manifest.ref for manifest in desired.manifests}
     for manifest in desired.manifests:
-        actions.append(_decided(manifest, live, owned, claims=claims, authority=authority, drift=drift))
+        ref = manifest.ref
+        there, ours = live.get(ref), owned.get(ref)
+        action = kept.find(manifest, there, ours)
+        if action is None or claims.get(ref):
+            action = _decided(manifest, there, ours, claims=claims, authority=authority, drift=drift)
+            if action.reason is _AS_DECLARED and there is not None and ours is not None:
+                kept.remember(there, ours, action)
+        (keeps if action.verb is Verb.KEEP else actions).append(action)
+    spoken_for = {manifest.ref for manifest in desired.manifests}
     # A manifest refused for its double or its kind still names an object that somebody wants: it is not pruned.
     spoken_for |= {action.ref for action in actions}
-    prunes = [entry for ref, entry in sorted(owned.items()) if ref not in spoken_for]
+    prunes = [owned[ref] for ref in sorted(owned.keys() - spoken_for)]
+    kept.forget([entry.ref for entry in prunes])
     evidence_held = ""
     if prune:
         deletions = [entry.ref for entry in prunes if entry.ref in live and entry.ref not in moved]
@@ -63,7 +105,7 @@ def plan(
         hold = evidence_held if prune else "pruning is switched off"
         actions.append(_pruned(entry, live.get(entry.ref), hold=hold, authority=authority, evidence=evidence))
     actions.sort(key=_carried_out)
-    return Plan(tuple(actions), held=evidence_held)
+    return Plan((*keeps, *actions), held=evidence_held)
 
 
 def _refused(manifest: Manifest, reason: str) -> Action:
@@ -72,8 +114,8 @@ def _refused(manifest: Manifest, reason: str) -> Action:
 
 def _decided(
     manifest: Manifest,
-    live: Mapping[Ref, Live],
-    owned: Mapping[Ref, Owned],
+    there: Live | None,
+    ours: Owned | None,
     *,
     claims: Mapping[Ref, str],
     authority: Authority,
@@ -85,7 +127,6 @@ def _decided(
     def action(verb: Verb, reason: str) -> Action:
         return Action(verb, ref, wave, reason, manifest, there.uid if there else "")
 
-    there, ours = live.get(ref), owned.get(ref)
     if refusal := authority.refusal(ref):
         return action(Verb.REFUSE, refusal)
     if owner := claims.get(ref):
@@ -102,7 +143,7 @@ def _decided(
         return action(Verb.UPDATE, "changed in the source")
     if ours.uid != there.uid or ours.projection != there.projection:
         return _drifted(action, Verb.UPDATE, "was changed by someone else", drift)
-    return action(Verb.KEEP, "as declared")
+    return action(Verb.KEEP, _AS_DECLARED)
 
 
 def _drifted(action: _Make, verb: Verb, reason: str, drift: Drift) -> Action:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from cluster.machinery.objects import GroupKind, Obj, field_of, meta_of
+from cluster.machinery.objects import GroupKind, GroupVersionKind, Obj, field_of, meta_of
 from reconciler.model import Manifest, Problem, Ref, manifest_of
 
 Scopes = Mapping[GroupKind, bool]
 """Is a kind namespaced; a kind that is absent is not served."""
 
+_BY_PLACE = attrgetter("origin", "digest")
 _SERVER_OWNED = frozenset(
     {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields", "selfLink"}
 )
@@ -28,26 +30,63 @@ class Normalised:
     refused: Sequence[tuple[Manifest, str]]
 
 
-def normalise(manifests: Iterable[Manifest], *, scopes: Scopes, target_namespace: str) -> Normalised:
+class Placements:
+    """What each manifest became the last time: the same manifest, placed the same way, is the same value again."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, _Placement] = {}
+        self._now: dict[int, _Placement] = {}
+
+    def begin(self) -> None:
+        """What was not asked for since the last beginning is forgotten."""
+        self._before, self._now = self._now, {}
+
+    def place(self, manifest: Manifest, *, namespaced: bool, target_namespace: str) -> _Placement:
+        known = self._before.get(id(manifest))
+        if known is None or known.namespaced is not namespaced or known.target_namespace != target_namespace:
+            obj, problem = _placed(manifest.obj, namespaced=namespaced, target_namespace=target_namespace)
+            placed = manifest if obj is manifest.obj else manifest_of(obj, manifest.origin)
+            known = _Placement(manifest, namespaced, target_namespace, placed, problem)
+        self._now[id(manifest)] = known
+        return known
+
+
+class _Placement(NamedTuple):
+    """Holds the manifest too, so that nothing else can get its identity."""
+
+    manifest: Manifest
+    namespaced: bool
+    target_namespace: str
+    placed: Manifest
+    problem: str
+
+
+def normalise(
+    manifests: Iterable[Manifest], *, scopes: Scopes, target_namespace: str, placements: Placements | None = None
+) -> Normalised:
     """Each object under its final name.  Kinds that a definition among `manifests` brings count as served.
 
     Of several that declare one object, the first by place is applied and the others are refused.
     """
-    ordered = sorted(manifests, key=lambda manifest: (manifest.origin, manifest.digest))
+    placements = placements or Placements()
+    placements.begin()
+    ordered = sorted(manifests, key=_BY_PLACE)
     known = {**scopes, **_defined_scopes(ordered)}
     first: dict[Ref, Manifest] = {}
     refused: list[tuple[Manifest, str]] = []
+    served: dict[GroupVersionKind, bool | None] = {}
     for manifest in ordered:
-        namespaced = known.get(manifest.gvk.group_kind)
+        if manifest.gvk not in served:
+            served[manifest.gvk] = known.get(manifest.gvk.group_kind)
+        namespaced = served[manifest.gvk]
         if namespaced is None:
             gvk = manifest.gvk
             refused.append((manifest, f'no matches for kind "{gvk.kind}" in version "{gvk.api_version}"'))
             continue
-        obj, problem = _placed(manifest.obj, namespaced=namespaced, target_namespace=target_namespace)
+        _, _, _, placed, problem = placements.place(manifest, namespaced=namespaced, target_namespace=target_namespace)
         if problem:
             refused.append((manifest, problem))
             continue
-        placed = manifest if obj is manifest.obj else manifest_of(obj, manifest.origin)
         earlier = first.setdefault(placed.ref, placed)
         if earlier is not placed:
             refused.append((placed, f"already declared at {earlier.origin}"))
@@ -61,7 +100,7 @@ def problems_of(normalised: Normalised) -> Sequence[Problem]:
 def _defined_scopes(manifests: Sequence[Manifest]) -> dict[GroupKind, bool]:
     scopes: dict[GroupKind, bool] = {}
     for manifest in manifests:
-        if manifest.gvk.group_kind == GroupKind("apiextensions.k8s.io", "CustomResourceDefinition"):
+        if manifest.gvk.kind == "CustomResourceDefinition" and manifest.gvk.group == "apiextensions.k8s.io":
             spec = manifest.obj.get("spec")
             kind = field_of(manifest.obj, "spec", "names", "kind")
             if isinstance(spec, Mapping) and isinstance(kind, str):

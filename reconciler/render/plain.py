@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cluster.machinery.objects import Obj
 from reconciler.content import File, Source, TooLarge, Tree
@@ -44,6 +43,7 @@ class PlainRenderer:
         self._files = files
         self._parser = parser
         self._rendered: OrderedDict[tuple[str, str], Manifests] = OrderedDict()
+        self._files_before: dict[str, dict[File, _FileManifests]] = {}
 
     async def render(self, source: Source, revision: Revision, path: str) -> Manifests:
         """All that `path` of the revision declares.  Raises StageError only when the source cannot be read."""
@@ -60,11 +60,21 @@ class PlainRenderer:
             if name.endswith(SUFFIXES)
         ]
         files = list(_plain_files(tree, problems))
-        parsed = await self._parsed(source, files, problems)
+        before = self._files_before.pop(path, {})
+        parsed = await self._parsed(source, [file for file in files if file not in before], problems)
+        now: dict[File, _FileManifests] = {}
         manifests: list[Manifest] = []
         for file in files:
-            if file.blob in parsed:
-                manifests.extend(_manifests(file.path, parsed[file.blob], problems))
+            found = before.get(file)
+            if found is None and file.blob in parsed:
+                found = _manifests(file.path, parsed[file.blob])
+            if found is not None:
+                now[file] = found
+                manifests += found.items
+                problems += found.problems
+        self._files_before[path] = now
+        if len(self._files_before) > RENDERED_MAX:
+            del self._files_before[next(iter(self._files_before))]
         if len(manifests) > OBJECTS_MAX:
             problems.append(Problem(f"more than {OBJECTS_MAX} objects; {len(manifests) - OBJECTS_MAX} are left out"))
             del manifests[OBJECTS_MAX:]
@@ -112,16 +122,26 @@ def _plain_files(tree: Tree, problems: list[Problem]) -> Iterator[File]:
     """Manifest files, without the directories that some other tool is meant to build."""
     built: list[str] = []
     for file in tree.files:
-        place = PurePosixPath(file.path)
-        if place.name in _BUILDERS:
-            built.append(f"{place.parent}/" if place.parent.name else "")
-            problems.append(Problem(_BUILDERS[place.name], Origin(file.path, 0)))
+        parent, slash, name = file.path.rpartition("/")
+        if name in _BUILDERS:
+            built.append(parent + slash)
+            problems.append(Problem(_BUILDERS[name], Origin(file.path, 0)))
+    elsewhere = tuple(built)
     for file in tree.files:
-        if file.path.endswith(SUFFIXES) and not any(file.path.startswith(directory) for directory in built):
+        if file.path.endswith(SUFFIXES) and not file.path.startswith(elsewhere):
             yield file
 
 
-def _manifests(path: str, parsed: Parsed, problems: list[Problem]) -> Iterator[Manifest]:
+class _FileManifests(NamedTuple):
+    """What one file declares.  Kept from one revision to the next: the manifests are then the very same values."""
+
+    items: Sequence[Manifest]
+    problems: Sequence[Problem]
+
+
+def _manifests(path: str, parsed: Parsed) -> _FileManifests:
+    items: list[Manifest] = []
+    problems: list[Problem] = []
     if parsed.error:
         problems.append(Problem(parsed.error, Origin(path, parsed.error_line)))
     for part in parsed.parts:
@@ -130,7 +150,8 @@ def _manifests(path: str, parsed: Parsed, problems: list[Problem]) -> Iterator[M
             if fault := _fault(piece.obj):
                 problems.append(Problem(fault, origin))
             else:
-                yield Manifest(piece.obj, origin, piece.digest)
+                items.append(Manifest(piece.obj, origin, piece.digest))
+    return _FileManifests(tuple(items), tuple(problems))
 
 
 def _expanded(part: Part) -> Iterator[Part]:

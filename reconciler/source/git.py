@@ -48,7 +48,8 @@ class _Repository:
 
     async def follows(self, revision: Revision, earlier: str) -> bool:
         """False also when `earlier` is unknown here, as after a rewritten and pruned history."""
-        if revision.id == earlier:
+        # Nearly always the next commit: its parents are read without a process.
+        if revision.id == earlier or earlier in await self._reader.parents(revision.id):
             return True
         code, _ = await self._git.run(
             "merge-base", "--is-ancestor", earlier, revision.id, git_dir=self._git_dir, accept=(0, 1, 128)

@@ -28,6 +28,9 @@ SKIPPABLE_BYTES = 64 * 1024 * 1024
 """A blob beyond this is not read to its end; the reader starts anew instead."""
 
 TREES_MAX = 20_000
+LISTED_MAX = 2_000
+"""Directories whose files are remembered by their paths."""
+
 DEPTH_MAX = 64
 SUBJECT_MAX_CHARS = 200
 ANSWER_TIMEOUT_S = 30.0
@@ -41,6 +44,11 @@ class _Entry(NamedTuple):
     id: str
 
 
+class _Below(NamedTuple):
+    files: Sequence[File]
+    skipped: Sequence[str]
+
+
 class ObjectReader:
     """Objects of one repository.  Calls are answered one after the other; a child that died is started again."""
 
@@ -50,6 +58,7 @@ class ObjectReader:
         self._child: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._trees: OrderedDict[str, tuple[_Entry, ...]] = OrderedDict()
+        self._listed: OrderedDict[tuple[str, str], _Below] = OrderedDict()
 
     async def commit(self, commit_id: str) -> Revision:
         kind, data = await self._one(commit_id)
@@ -58,6 +67,11 @@ class ObjectReader:
         if kind != "commit":
             raise source_error(f"{commit_id} is a {kind}, not a commit", fault=Fault.REPOSITORY)
         return _revision(commit_id, data)
+
+    async def parents(self, commit_id: str) -> Sequence[str]:
+        _, data = await self._one(commit_id)
+        head = data.decode("utf-8", "replace").partition("\n\n")[0]
+        return [line.removeprefix("parent ") for line in head.split("\n") if line.startswith("parent ")]
 
     async def tree(self, root: str, path: str) -> Tree:
         """The files below `path` of the tree `root`.  Raises StageError when there is no such path."""
@@ -73,9 +87,7 @@ class ObjectReader:
             return Tree(here.id, (File(path, here.id),))
         if here.mode != _TREE:
             raise source_error(f"{path!r} is a link or a submodule", fault=Fault.REPOSITORY)
-        files: list[File] = []
-        skipped: list[str] = []
-        await self._walk(here.id, f"{path}/" if path else "", files, skipped, depth=0)
+        files, skipped = await self._below(here.id, f"{path}/" if path else "", depth=0)
         return Tree(here.id, tuple(sorted(files)), tuple(sorted(skipped)))
 
     async def read(self, blobs: Sequence[str]) -> Mapping[str, bytes | TooLarge]:
@@ -92,18 +104,30 @@ class ObjectReader:
         async with self._turn:
             await self._stop()
 
-    async def _walk(self, tree_id: str, prefix: str, files: list[File], skipped: list[str], *, depth: int) -> None:
+    async def _below(self, tree_id: str, prefix: str, *, depth: int) -> _Below:
+        """What lies below a tree, remembered: a commit changes the directories on the way to its files only."""
+        if (known := self._listed.get((tree_id, prefix))) is not None:
+            self._listed.move_to_end((tree_id, prefix))
+            return known
         if depth > DEPTH_MAX:
             raise source_error(f"directories are nested deeper than {DEPTH_MAX}", fault=Fault.REPOSITORY)
+        files: list[File] = []
+        skipped: list[str] = []
         for mode, name, entry_id in await self._entries(tree_id):
             if mode == _TREE:
-                await self._walk(entry_id, f"{prefix}{name}/", files, skipped, depth=depth + 1)
+                below = await self._below(entry_id, f"{prefix}{name}/", depth=depth + 1)
+                files += below.files
+                skipped += below.skipped
             elif mode in (_FILE, _EXECUTABLE):
                 files.append(File(prefix + name, entry_id))
             else:
                 skipped.append(prefix + name)
             if len(files) + len(skipped) > FILES_MAX:
                 raise source_error(f"more than {FILES_MAX} files", fault=Fault.REPOSITORY)
+        found = self._listed[tree_id, prefix] = _Below(tuple(files), tuple(skipped))
+        if len(self._listed) > LISTED_MAX:
+            self._listed.popitem(last=False)
+        return found
 
     async def _entries(self, tree_id: str) -> tuple[_Entry, ...]:
         if (known := self._trees.get(tree_id)) is not None:

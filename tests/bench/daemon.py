@@ -57,12 +57,16 @@ def running_daemon(files: Mapping[str, str], *, runtime: str = "docker", restart
 
 def make_repository(repository: Path, files: Mapping[str, str]) -> None:
     subprocess.run(["git", "init", "-q", "-b", "main", str(repository)], check=True)
+    write_files(repository, files)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "Begin")
+
+
+def write_files(repository: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         path = repository / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    git(repository, "add", "-A")
-    git(repository, "commit", "-qm", "Begin")
 
 
 def git(repository: Path, *words: str) -> None:
@@ -101,4 +105,5 @@ def _command(*words: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    # an installed package has its modules compiled
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}

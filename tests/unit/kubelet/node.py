@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,9 @@ class Blind:
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return None
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        return ["" for _ in keys]
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         return ()

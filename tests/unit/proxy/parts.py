@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cluster.client.cache import Change
 from cluster.client.index import ObjectIndex
-from cluster.machinery.objects import Key, Obj, key_of
+from cluster.machinery.objects import Key, Obj, key_of, resource_version_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
 from cluster.proxy.conntrack import StaleFlow
@@ -33,6 +33,10 @@ class DictCache:
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return self._indexes[resource].get(key)
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        found = [self._indexes[resource].get(key) for key in keys]
+        return ["" if obj is None else resource_version_of(obj) for obj in found]
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         return self._indexes[resource].list(namespace=namespace, selector=selector)

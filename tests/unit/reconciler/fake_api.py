@@ -6,7 +6,7 @@ be served.  It is not a model of anything else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -24,7 +24,7 @@ from cluster.client.transport import (
     WriteOptions,
 )
 from cluster.machinery.errors import AlreadyExists, ApiError, Conflict, Invalid, not_found
-from cluster.machinery.objects import Key, Obj, key_of, uid_of
+from cluster.machinery.objects import Key, Obj, key_of, resource_version_of, uid_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
 from cluster.resources.builtin import BUILTIN
@@ -68,6 +68,9 @@ class FakeApi:
 
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return self._table(resource).get(key)
+
+    def versions(self, resource: Resource, keys: Iterable[Key]) -> Sequence[str]:
+        return [resource_version_of(self._table(resource).get(key, {"metadata": {}})) for key in keys]
 
     def list(self, resource: Resource, *, namespace: str = "", selector: Selector | None = None) -> Sequence[Obj]:
         return [
