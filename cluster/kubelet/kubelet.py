@@ -117,7 +117,11 @@ class Kubelet:
         self._writer = StatusWriter(transport)
         self._tools = self._make_tools(streams, images)
         self._channel = KubeletChannel(
-            view=self._view, streams=streams, clock=clock, address_of=lambda uid: self._addresses.get(uid, "")
+            view=self._view,
+            streams=streams,
+            network=network,
+            clock=clock,
+            address_of=lambda uid: self._addresses.get(uid, ""),
         )
         self._reporter = NodeReporter(settings=settings, transport=transport, clock=clock, look=self._node_state)
 

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loguru import logger
+
 from cluster.kubelet.grpc_health import HealthReader, request_bytes
 from cluster.kubelet.probes import Outcome, ProbeSpec
-from cluster.kubelet.runtime.api import ContainerStreams, EngineError
+from cluster.kubelet.runtime.api import ContainerStreams, EngineError, Execution
 from cluster.machinery.objects import Obj
 
 OUTPUT_MAX = 10 * 1024
@@ -126,21 +128,23 @@ class NetworkProbeRunner:
 
     async def _exec(self, target: Target, command: Sequence[str], timeout_s: float) -> Answer:
         output = b""
+        session: Execution | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 session = await self._streams.exec(
                     target.container_id, command, stdin=False, stdout=True, stderr=True, tty=False
                 )
-                try:
-                    async for chunk in session.output():
-                        output = (output + chunk.data)[:OUTPUT_MAX]
-                    code = await session.wait()
-                finally:
-                    await session.close()
+                async for chunk in session.output():
+                    output = (output + chunk.data)[:OUTPUT_MAX]
+                code = await session.wait()
         except TimeoutError:
+            await _end(session)
             return Answer(Outcome.FAILURE, f"command timed out: {' '.join(command)!r} timed out after {timeout_s:g}s")
         except EngineError as error:
             return Answer(Outcome.UNKNOWN, error.message)
+        finally:
+            if session is not None:
+                await session.close()
         text = output.decode("utf-8", "replace").strip()
         return Answer(Outcome.SUCCESS if code == 0 else Outcome.FAILURE, text)
 
@@ -167,6 +171,16 @@ class NetworkProbeRunner:
         if health.serving:
             return Answer(Outcome.SUCCESS)
         return Answer(Outcome.FAILURE, 'service unhealthy (responded with "NOT_SERVING")')
+
+
+async def _end(session: Execution | None) -> None:
+    """A command beyond its time goes on in the container unless it is ended: one more at every probe."""
+    if session is None:
+        return
+    try:
+        await session.kill()
+    except (EngineError, OSError) as error:
+        logger.warning("a probe's command cannot be ended", reason=str(error))
 
 
 def port_of(container: Obj, port: object) -> int:

@@ -13,7 +13,13 @@ from cluster.base.clock import Clock
 from cluster.client.node_channel import ByteStream, ContainerRef, ExecSession, LogOptions
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.observe import ObservedContainer, PodObservation
-from cluster.kubelet.runtime.api import ContainerStreams, EngineError, EngineUnavailable, NoSuchContainer
+from cluster.kubelet.runtime.api import (
+    ContainerStreams,
+    EngineError,
+    EngineUnavailable,
+    NoSuchContainer,
+    PodNetwork,
+)
 from cluster.machinery.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
 from cluster.machinery.timestamps import parse_time
 
@@ -29,10 +35,12 @@ class KubeletChannel:
         *,
         view: EngineView,
         streams: ContainerStreams,
+        network: PodNetwork,
         clock: Clock,
         address_of: Callable[[str], str],
     ) -> None:
         self._view = view
+        self._network = network
         self._streams = streams
         self._clock = clock
         self._address_of = address_of
@@ -91,12 +99,13 @@ class KubeletChannel:
             raise _api_error(error) from error
 
     async def connect(self, container: ContainerRef, port: int) -> ByteStream:
-        address = self._address_of(container.uid)
-        if not address:
+        address, sandbox = self._address_of(container.uid), (await self._find(container)).sandbox
+        if not address or sandbox is None:
             raise BadRequest(f'pod "{container.pod}" is not running')
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(address, port)
+                connected = await self._network.connect(port, pid=sandbox.pid, address=address)
+                reader, writer = await asyncio.open_connection(sock=connected)
         except (OSError, TimeoutError) as error:
             raise BadRequest(f"error forwarding port {port} to pod {container.pod}: connection refused") from error
         return _TcpStream(reader, writer)

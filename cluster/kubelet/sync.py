@@ -61,7 +61,7 @@ from cluster.resources.builtin import PODS
 STEPS_MAX = 20
 """Plans carried out in one go before others get their turn."""
 RETRY_S = 10.0
-VOLUME_REFRESH_S = 60.0
+VOLUME_REFRESH_S = 30.0
 MINIMUM_GRACE_S = 2
 LOG_LINES_MAX, LOG_BYTES_MAX = 80, 2048
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from cluster.kubelet.runtime.api import (
     EngineEvent,
     EngineInfo,
     EngineUnavailable,
+    Execution,
     Image,
     NoSuchContainer,
     PodAddress,
@@ -257,7 +259,7 @@ class SimulatedEngine:
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
-    ) -> ExecSession:
+    ) -> Execution:
         if self._known(container_id).state is not State.RUNNING:
             raise EngineError("ContainerNotRunning", "container not running")
         return _Finished(self._on_exec(self._specs[container_id], tuple(command)))
@@ -417,6 +419,9 @@ class SimulatedNetwork:
             self._addresses[pod_uid] = address
         return PodAddress(self._addresses[pod_uid])
 
+    async def connect(self, port: int, *, pid: int, address: str) -> socket.socket:
+        raise ConnectionRefusedError(f"nothing listens in a simulated pod, on port {port} neither")
+
     async def adopt(self, addresses: Mapping[str, str]) -> None:
         self._addresses.update(addresses)
 
@@ -456,6 +461,9 @@ class _Finished:
         return self._result.exit_code
 
     async def close(self) -> None:
+        return None
+
+    async def kill(self) -> None:
         return None
 
 

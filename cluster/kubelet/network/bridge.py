@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -12,6 +13,7 @@ from pathlib import Path
 from cluster.kubelet.network.addresses import AddressPool, NoFreeAddress
 from cluster.kubelet.network.netlink import Link, Netlink, NetlinkFailed, open_netlink
 from cluster.kubelet.runtime.api import EngineError, PodAddress
+from cluster.kubelet.runtime.namespaces import Namespace, inside
 
 POD_INTERFACE = "eth0"
 _SYSCTL = Path("/proc/sys/net/ipv4")
@@ -103,6 +105,12 @@ class BridgeNetwork:
             except (NetlinkFailed, OSError, ValueError) as error:
                 raise _not_ready(error) from error
 
+    async def connect(self, port: int, *, pid: int, address: str) -> socket.socket:
+        try:
+            return await _connected("127.0.0.1", port, pid)
+        except ConnectionRefusedError:
+            return await _connected(address, port, pid)
+
     async def detach(self, pod_uid: str) -> None:
         async with self._lock:
             try:
@@ -187,6 +195,19 @@ async def ranges_in_use(settings: BridgeSettings) -> Sequence[str]:
             return await netlink.routed_ranges(except_through=bridge.index if bridge else 0)
     except (NetlinkFailed, OSError) as error:
         raise _not_ready(error) from error
+
+
+async def _connected(address: str, port: int, pid: int) -> socket.socket:
+    """A socket belongs for good to the namespace it was made in, so only its making happens there.  Raises OSError."""
+    with inside(Namespace.NETWORK, pid):
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, (address, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _digest(text: str) -> str:

@@ -6,6 +6,7 @@ Implementations: `docker` (the Engine API over its socket) and `cluster.simulati
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -189,6 +190,14 @@ class ContainerEngine(Protocol):
         ...
 
 
+class Execution(ExecSession, Protocol):
+    """A command run in a container by the kubelet itself."""
+
+    async def kill(self) -> None:
+        """End the command and what it started, if they still run: letting go of it would leave them in the container."""
+        ...
+
+
 class ContainerStreams(Protocol):
     """Output and entry of a running container."""
 
@@ -198,7 +207,7 @@ class ContainerStreams(Protocol):
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
-    ) -> ExecSession: ...
+    ) -> Execution: ...
 
     async def attach(self, container_id: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> ExecSession: ...
 
@@ -286,6 +295,13 @@ class PodNetwork(Protocol):
 
     async def adopt(self, addresses: Mapping[str, str]) -> None:
         """After a restart: pod uid to address of what runs, so that no address is given out twice."""
+        ...
+
+    async def connect(self, port: int, *, pid: int, address: str) -> socket.socket:
+        """A connection to a TCP port of the pod of process `pid`, on its loopback or else its `address`; not blocking.
+
+        The caller closes it.  Raises OSError.
+        """
         ...
 
     async def detach(self, pod_uid: str) -> None:

@@ -6,14 +6,17 @@ Without a terminal Docker frames both outputs on one connection: eight bytes (st
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from cluster.base.http_client import HttpError, UpgradedConnection
 from cluster.client.node_channel import Chunk, ExecSession
-from cluster.kubelet.runtime.api import EngineError, EngineUnavailable, NoSuchContainer
+from cluster.kubelet.runtime.api import EngineError, EngineUnavailable, Execution, NoSuchContainer
 from cluster.kubelet.runtime.docker_api import DockerApi, DockerRefused
 
 EXIT_CODE_WAIT_S = 5.0
@@ -80,7 +83,7 @@ class DockerStreams:
 
     async def exec(
         self, container_id: str, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool
-    ) -> ExecSession:
+    ) -> Execution:
         config = {
             "AttachStdin": stdin,
             "AttachStdout": stdout,
@@ -106,7 +109,7 @@ class DockerStreams:
                     raise EngineError("ExecError", "the command's output ended but the command did not")
                 await asyncio.sleep(0.01)
 
-        return _Session(self._api, connection, tty=tty, resize_path=f"{path}/resize", exit_code=exit_code)
+        return _Execution(container_id, self._api, connection, tty=tty, path=path, exit_code=exit_code)
 
     async def attach(self, container_id: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool) -> ExecSession:
         has_terminal = await self._has_terminal(container_id)
@@ -121,7 +124,7 @@ class DockerStreams:
             ended: dict[str, Any] = await self._api.call("POST", f"{path}/wait", timeout_s=86_400.0)
             return int(ended["StatusCode"])
 
-        return _Session(self._api, connection, tty=has_terminal, resize_path=f"{path}/resize", exit_code=exit_code)
+        return _Session(self._api, connection, tty=has_terminal, path=path, exit_code=exit_code)
 
     async def _has_terminal(self, container_id: str) -> bool:
         try:
@@ -132,7 +135,7 @@ class DockerStreams:
 
 
 class _Session:
-    """ExecSession over a hijacked connection."""
+    """ExecSession over a hijacked connection; `path` is the command's or the container's in the Engine API."""
 
     def __init__(
         self,
@@ -140,13 +143,13 @@ class _Session:
         connection: UpgradedConnection,
         *,
         tty: bool,
-        resize_path: str,
+        path: str,
         exit_code: Callable[[], Awaitable[int]],
     ) -> None:
         self._api = api
         self._connection = connection
         self._tty = tty
-        self._resize_path = resize_path
+        self._path = path
         self._exit_code = exit_code
         self._ended = asyncio.Event()
 
@@ -160,7 +163,7 @@ class _Session:
         self._connection.write_eof()
 
     async def resize(self, width: int, height: int) -> None:
-        await self._api.call("POST", self._resize_path, query={"w": str(width), "h": str(height)})
+        await self._api.call("POST", f"{self._path}/resize", query={"w": str(width), "h": str(height)})
 
     async def output(self) -> AsyncIterator[Chunk]:
         decoder = FrameDecoder()
@@ -180,6 +183,45 @@ class _Session:
     async def close(self) -> None:
         self._ended.set()
         self._connection.close()
+
+
+class _Execution(_Session):
+    """The engine cannot end a command, but says which process of this host it is."""
+
+    def __init__(
+        self,
+        container_id: str,
+        api: DockerApi,
+        connection: UpgradedConnection,
+        *,
+        tty: bool,
+        path: str,
+        exit_code: Callable[[], Awaitable[int]],
+    ) -> None:
+        super().__init__(api, connection, tty=tty, path=path, exit_code=exit_code)
+        self._container_id = container_id
+
+    async def kill(self) -> None:
+        state = await self._api.call("GET", f"{self._path}/json")
+        pid = int(state.get("Pid") or 0)
+        if not state["Running"] or pid <= 1:
+            return
+        try:
+            held = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            # Still running now that we hold it: the number cannot have passed to another process in between.
+            running = (await self._api.call("GET", f"{self._path}/json"))["Running"]
+            # Where the engine counts processes otherwise than we do, the number is somebody else's: its group tells.
+            if running and self._container_id in Path(f"/proc/{pid}/cgroup").read_text():
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+                if os.getpgid(pid) == pid:
+                    os.killpg(pid, signal.SIGKILL)
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        finally:
+            os.close(held)
 
 
 def _entry_error(container_id: str, refused: DockerRefused) -> EngineError:

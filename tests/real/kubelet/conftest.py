@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import platform
 import tarfile
 import time
@@ -48,13 +49,14 @@ from tests.apiservers import ADMIN, running
 
 APPLETS = (
     "sh", "hostname", "sleep", "cat", "echo", "ip", "nc", "httpd", "env", "id", "ls", "wget", "mount", "grep", "stat",
-    "readlink", "touch", "tail", "dd", "kill", "ps",
+    "readlink", "tail", "dd", "kill", "ps", "stty", "ln", "mkdir", "touch", "tee",
 )  # fmt: skip
 SOCKET = "/var/run/docker.sock"
 DEADLINE_S = 60.0
 LENIENT = PodSecurity(exempt=("default",))
 """Admission lets everything through: what a node refuses, it refuses itself."""
-SUBNET, SHARED_SUBNET = "10.253.77.0/24", "10.253.78.0/24"
+SUBNET, SHARED_SUBNET = (f"10.{net}.{os.getpid() % 256}.0/24" for net in (252, 253))
+"""Of this process only, as several may test on one machine."""
 
 
 class Said:
