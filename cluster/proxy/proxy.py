@@ -35,8 +35,11 @@ from cluster.resources.builtin import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 MIN_INTERVAL_S = 0.1
 """Between two changes of the rules; ten times the last one's duration where that is longer."""
-FORWARDING_INTERVAL_S = 10.0
+REPAIR_INTERVAL_S = 10.0
+"""Between two looks at what others may have changed."""
 RESYNC_INTERVAL_S = 60.0
+"""At the longest; a table so large that reading it back takes long is read less often, `RESYNC_SHARE` times that time."""
+RESYNC_SHARE = 500
 RETRY_MAX_S = 30.0
 
 
@@ -180,15 +183,18 @@ class Proxy:
             await self._clock.sleep(max(MIN_INTERVAL_S, 10 * (self._clock.monotonic() - started)))
 
     async def _repair(self) -> None:
-        next_resync = self._clock.monotonic() + RESYNC_INTERVAL_S
+        next_resync = 0.0
         while True:
-            await self._clock.sleep(FORWARDING_INTERVAL_S)
+            await self._clock.sleep(REPAIR_INTERVAL_S)
             try:
                 if await self._forwarding.ensure():
                     logger.info("forwarding of pod traffic allowed again", node=self._node_name)
-                if self._clock.monotonic() >= next_resync:
-                    next_resync = self._clock.monotonic() + RESYNC_INTERVAL_S
+                if (started := self._clock.monotonic()) >= next_resync:
                     await self.repair()
+                    ended = self._clock.monotonic()
+                    # Half an interval less, so that the look that is due is not put off to the one after.
+                    pause_s = min(RESYNC_SHARE * (ended - started), RESYNC_INTERVAL_S) - REPAIR_INTERVAL_S / 2
+                    next_resync = ended + pause_s
             except RulesetRefused as error:
                 logger.warning("service rules cannot be checked", node=self._node_name, reason=str(error))
                 self._changed.set()

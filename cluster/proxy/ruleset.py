@@ -22,6 +22,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network
 from typing import TypeAlias
 
@@ -207,7 +208,9 @@ def _weight(address: str, slot: int) -> bytes:
     return hashlib.blake2b(f"{address}/{slot}".encode(), digest_size=8).digest()
 
 
+@lru_cache(maxsize=32_768)
 def _number(address: str) -> int:
+    """Remembered: every change looks at every endpoint again."""
     if not is_ipv4(address):
         raise ValueError(f"{address!r} is no IPv4 address")
     first, second, third, fourth = address.split(".")
