@@ -19,8 +19,9 @@ from cluster.machinery.objects import Obj, gvk_of
 from cluster.machinery.protobuf import CONTENT_TYPE as PROTOBUF
 from cluster.machinery.protobuf import MAGIC, Schema, decode, load_schema
 from cluster.machinery.resource import Resource
-from cluster.machinery.schema import Node, prune, type_errors, unknown_fields
+from cluster.machinery.schema import Node, prune, type_errors, unknown_fields, without_nulls
 from cluster.machinery.yaml import YamlError, load_documents
+from cluster.resources.schemas import nodes
 
 BODY_SIZE_MAX_BYTES = 3 * 1024 * 1024
 ERRORS_LISTED_MAX = 20
@@ -105,8 +106,13 @@ def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> O
 
     The types in a custom resource are its schema's to check, which names each by its path.
     """
-    custom = call.descriptor.custom
-    check_types(call, {name: obj[name] for name in _TYPED_EVERYWHERE if name in obj} if custom else obj, node)
+    if call.descriptor.custom:
+        shared = {name: obj[name] for name in _TYPED_EVERYWHERE if name in obj}
+        check_types(call, shared, node)
+        obj = {**obj, **without_nulls(node, shared)}
+    else:
+        check_types(call, obj, node)
+        obj = without_nulls(node, obj)
     known = prune(node, obj)
     if field_validation == "Ignore":
         return known
@@ -122,12 +128,31 @@ _TYPED_EVERYWHERE = ("apiVersion", "kind", "metadata")
 
 def check_types(call: Call, obj: Obj, node: Node) -> None:
     """Raises BadRequest for a value that a Go server's decoder would not take."""
+    _check_types(call.descriptor.resource.kind, call.descriptor.resource.version, obj, node)
+
+
+def _check_types(kind: str, version: str, obj: Obj, node: Node) -> None:
     if errors := type_errors(node, obj):
-        resource = call.descriptor.resource
         listed = "; ".join(errors[:ERRORS_LISTED_MAX])
-        raise BadRequest(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {listed}'
-        )
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {listed}')
+
+
+def body_as(call: Call, definition: str) -> Obj:
+    """The body of an endpoint that takes another type than its resource's: options, or a subresource's own kind.
+
+    Nothing in it is required.  Raises what `body_of` raises, and BadRequest for another kind or values of wrong types.
+    """
+    return fitted(body_of(call), definition)
+
+
+def fitted(body: Obj, definition: str) -> Obj:
+    """`body` as the built-in type of that definition name.  Raises BadRequest."""
+    node = nodes()[definition]
+    version, _, kind = definition.rpartition(".")
+    if (given := body.get("kind")) and given != kind:
+        raise BadRequest(f"the kind of the object ({given}) does not match the expected kind ({kind})")
+    _check_types(kind, version.rpartition(".")[2], body, node)
+    return without_nulls(node, body)
 
 
 def report(call: Call, problems: Sequence[str], field_validation: str) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from cluster.apiserver.call import Call, ObjResult, Result, RowResult, WriteParameters, dry_run_of
-from cluster.apiserver.decoding import body_of
+from cluster.apiserver.decoding import body_as
 from cluster.apiserver.registry import CAS_TRIES_MAX, DELETION, MODIFIED, Registry, is_finished, uid_conflict
 from cluster.apiserver.routes import is_true
 from cluster.apiserver.state import Row
@@ -23,6 +23,7 @@ from cluster.store import api as store_api
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
+DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 POLICIES = ("Foreground", "Background", "Orphan")
 GRACE_DEFAULT_S = 30
 
@@ -42,15 +43,13 @@ class Deletion:
 
 def deletion_of(call: Call) -> Deletion:
     """From the body or, where that is silent, the query.  Raises BadRequest and Invalid."""
-    body = body_of(call)
+    body = body_as(call, DELETE_OPTIONS)
     request = call.request
     grace: Any = body.get("gracePeriodSeconds")
     if grace is None and (text := request.parameter("gracePeriodSeconds")):
         if not text.lstrip("-").isdigit():
             raise BadRequest(f'gracePeriodSeconds: Invalid value: "{text}"')
         grace = int(text)
-    if grace is not None and not isinstance(grace, int):
-        raise BadRequest("gracePeriodSeconds is not a number")
     policy = body.get("propagationPolicy") or request.parameter("propagationPolicy")
     orphans = body.get("orphanDependents")
     if orphans is None and (text := request.parameter("orphanDependents")):

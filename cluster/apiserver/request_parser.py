@@ -121,14 +121,14 @@ class RequestParser:
             self._refuse(415, "a content coding of the request body is not supported")
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length[:12]) > BODY_SIZE_MAX_BYTES:
-            self._refuse(413, f"the request body is larger than {BODY_SIZE_MAX_BYTES} bytes")
+            self._refuse(413, f"Request entity too large: limit is {BODY_SIZE_MAX_BYTES}")
         if headers.get("expect", "").lower() == "100-continue":
             self.wants_continue = True
 
     def on_body(self, body: bytes) -> None:
         self._body_size_bytes += len(body)
         if self._body_size_bytes > BODY_SIZE_MAX_BYTES:
-            self._refuse(413, f"the request body is larger than {BODY_SIZE_MAX_BYTES} bytes")
+            self._refuse(413, f"Request entity too large: limit is {BODY_SIZE_MAX_BYTES}")
         self._body.append(body)
 
     def on_message_complete(self) -> None:

@@ -12,7 +12,7 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
 import orjson
@@ -163,8 +163,8 @@ class _Connection:
         try:
             requests = await self._read()
         except BadHttp as refusal:
-            await self._stream.send(_head(refusal.status, len(refusal.why), "text/plain", {}, close=True))
-            await self._stream.send(refusal.why.encode())
+            body = orjson.dumps(_status_of(refusal))
+            await self._stream.send(_head(refusal.status, len(body), "application/json", {}, close=True) + body)
             await self._linger()
             return False
         if not requests:
@@ -343,6 +343,19 @@ def _head(status: int, length: int | None, content_type: str, headers: Mapping[s
 def _switching(headers: Mapping[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1")
+
+
+_REASONS: Mapping[int, str] = {
+    400: "BadRequest",
+    413: "RequestEntityTooLarge",
+    415: "UnsupportedMediaType",
+}
+
+
+def _status_of(refusal: BadHttp) -> Mapping[str, Any]:
+    """A refused request as the Status that every other refusal is, so that clients say why."""
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": refusal.why}
+    return {**status, "reason": _REASONS.get(refusal.status, ""), "code": refusal.status}
 
 
 def _status_reply(error: ApiError) -> Reply:

@@ -13,6 +13,7 @@ from cluster.apiserver.registry import Rules
 from cluster.machinery.apply import apply
 from cluster.machinery.errors import AlreadyExists, BadRequest, Cause, invalid_object, not_found
 from cluster.machinery.objects import Obj, meta_of, without_field
+from cluster.machinery.schema import without_nulls
 from cluster.resources.catalog import Descriptor
 
 
@@ -77,6 +78,8 @@ def _configuration(call: Call, parameters: WriteParameters) -> Obj:
     obj = typed(body, call.descriptor.resource)
     # Merging goes by the schema, so even a custom resource has to fit it first.
     check_types(call, obj, call.descriptor.node)
+    if not call.descriptor.custom:
+        obj = without_nulls(call.descriptor.node, obj)
     meta = meta_of(obj)
     for field, wanted in (("name", call.key.name), ("namespace", call.key.namespace)):
         if meta.get(field) and meta[field] != wanted:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, ObjResult, Result, write_parameters_of
-from cluster.apiserver.decoding import body_of
+from cluster.apiserver.decoding import body_as
 from cluster.apiserver.registry import uid_conflict, verbatim_rules
 from cluster.machinery.conditions import set_condition
 from cluster.machinery.errors import BadRequest, conflict
@@ -17,7 +17,7 @@ _CREATED: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status":
 
 async def bind(backend: Backend, call: Call) -> Result:
     """Set `spec.nodeName` if it is unset.  Raises Conflict for a pod that is bound, deleted or another incarnation."""
-    body = body_of(call)
+    body = body_as(call, "io.k8s.api.core.v1.Binding")
     node = field_of(body, "target", "name", default="")
     kind = field_of(body, "target", "kind", default="Node")
     if not node or kind != "Node":

@@ -10,14 +10,14 @@ from typing import Any
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, ObjResult, Result, write_parameters_of
-from cluster.apiserver.decoding import body_of
+from cluster.apiserver.decoding import body_as
 from cluster.apiserver.deletion import Deletion, delete_object
 
 _EVICTED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 async def evict(backend: Backend, call: Call) -> Result:
-    options: Mapping[str, Any] = body_of(call).get("deleteOptions") or {}
+    options: Mapping[str, Any] = body_as(call, "io.k8s.api.policy.v1.Eviction").get("deleteOptions") or {}
     preconditions = options.get("preconditions") or {}
     deletion = Deletion(
         grace_s=options.get("gracePeriodSeconds"),

@@ -9,15 +9,17 @@ from typing import Any
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, ObjResult, Result, RowResult, WriteParameters, write_parameters_of
-from cluster.apiserver.decoding import body_of, media_type_of
+from cluster.apiserver.decoding import body_as, fitted, media_type_of
 from cluster.apiserver.handlers.patch import patch_body_of
 from cluster.apiserver.registry import MODIFIED, main_rules
 from cluster.client.transport import PatchType
-from cluster.machinery.errors import BadRequest, Cause, conflict, invalid_object, not_found
+from cluster.machinery.errors import Cause, conflict, invalid_object, not_found
 from cluster.machinery.objects import Obj, field_of, meta_of, with_field, without_field
 from cluster.machinery.patch import json_patch, merge_patch
 from cluster.machinery.selectors import SelectorError, selector_of
 from cluster.resources.strategy import ScaleFields
+
+SCALE = "io.k8s.api.autoscaling.v1.Scale"
 
 
 def fields_of(call: Call) -> ScaleFields:
@@ -60,10 +62,7 @@ async def get_scale(backend: Backend, call: Call) -> Result:
 
 
 async def update_scale(backend: Backend, call: Call) -> Result:
-    body = body_of(call)
-    if body.get("kind") not in (None, "", "Scale"):
-        raise BadRequest(f"the body is a {body.get('kind')}, not a Scale")
-    return await write_scale(backend, call, body, write_parameters_of(call))
+    return await write_scale(backend, call, body_as(call, SCALE), write_parameters_of(call))
 
 
 async def write_scale(backend: Backend, call: Call, scale: Obj, parameters: WriteParameters) -> Result:
@@ -71,7 +70,7 @@ async def write_scale(backend: Backend, call: Call, scale: Obj, parameters: Writ
     fields = fields_of(call)
     resource = call.descriptor.resource
     replicas = field_of(scale, "spec", "replicas", default=0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+    if replicas < 0:
         cause = Cause(
             "FieldValueInvalid", f"Invalid value: {replicas}: must be greater than or equal to 0", "spec.replicas"
         )
@@ -105,4 +104,4 @@ async def patch_scale(backend: Backend, call: Call) -> Result:
         patched = merge_patch(shown, body)
         if not field_of(body, "metadata", "resourceVersion"):
             patched = without_field(patched, ("metadata", "resourceVersion"))
-    return await write_scale(backend, call, patched, write_parameters_of(call))
+    return await write_scale(backend, call, fitted(patched, SCALE), write_parameters_of(call))

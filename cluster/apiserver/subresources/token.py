@@ -10,7 +10,7 @@ from typing import Any
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, ObjResult, Result, write_parameters_of
-from cluster.apiserver.decoding import body_of
+from cluster.apiserver.decoding import body_as
 from cluster.apiserver.node_authorizer import node_name_of
 from cluster.apiserver.state import TableId
 from cluster.apiserver.tokens import LIFETIME_DEFAULT_S, LIFETIME_MAX_S, LIFETIME_MIN_S, Binding
@@ -23,10 +23,10 @@ _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 async def request_token(backend: Backend, call: Call) -> Result:
     """Raises Invalid for a lifetime under ten minutes, NotFound and Conflict for an object it cannot be bound to."""
     parameters = write_parameters_of(call)
-    request = body_of(call)
+    request = body_as(call, "io.k8s.api.authentication.v1.TokenRequest")
     account = backend.registry.row(call.descriptor, call.key)
     lifetime_s = field_of(request, "spec", "expirationSeconds", default=LIFETIME_DEFAULT_S)
-    if not isinstance(lifetime_s, int) or lifetime_s < LIFETIME_MIN_S:
+    if lifetime_s < LIFETIME_MIN_S:
         cause = Cause(
             "FieldValueInvalid",
             f"Invalid value: {lifetime_s}: may not specify a duration less than 10 minutes",
@@ -34,7 +34,7 @@ async def request_token(backend: Backend, call: Call) -> Result:
         )
         raise invalid_object("authentication.k8s.io", "TokenRequest", call.key.name, [cause])
     lifetime_s = min(lifetime_s, LIFETIME_MAX_S)
-    audiences = [str(audience) for audience in field_of(request, "spec", "audiences", default=())]
+    audiences = list(field_of(request, "spec", "audiences", default=()))
     node = ""
     binding = None
     if reference := field_of(request, "spec", "boundObjectRef"):

@@ -5,7 +5,7 @@ that patches and server-side apply need no second schema.
 """
 
 from cluster.machinery.schema.compile import compile_definitions, compile_structural
-from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields
+from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields, without_nulls
 from cluster.machinery.schema.node import ANYTHING, SCALARS, Node, Validations
 from cluster.machinery.schema.structural import check_structural
 from cluster.machinery.schema.types import type_errors
@@ -24,4 +24,5 @@ __all__ = [
     "type_errors",
     "unknown_fields",
     "validate",
+    "without_nulls",
 ]

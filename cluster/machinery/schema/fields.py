@@ -1,6 +1,6 @@
 """Which fields an object may have: naming unknown ones, dropping them, filling defaults.
 
-All three share structure: what does not change is the very same object.  Upstream: sigs.k8s.io/json's strict errors,
+All share structure: what does not change is the very same object.  Upstream: sigs.k8s.io/json's strict errors,
 apiextensions-apiserver/pkg/apiserver/schema/{pruning,defaulting}.
 """
 
@@ -73,6 +73,44 @@ def _pruned(node: Node, value: Any) -> Any:
         items = [_pruned(node.items, item) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
+
+
+_ZERO: Mapping[str, Any] = {"string": "", "boolean": False, "integer": 0, "number": 0}
+
+
+def without_nulls(node: Node, obj: Obj) -> Obj:
+    """`obj` as a Go server's typed decoder has it: a null field is absent, a null in a map or list is the zero value."""
+    typed: Obj = _without_nulls(node, obj)
+    return typed
+
+
+def _without_nulls(node: Node, value: Any) -> Any:
+    if isinstance(value, dict | Mapping):
+        changed: dict[str, Any] = {}
+        dropped: list[str] = []
+        for key, part in value.items():
+            if part is None:
+                if key in node.properties:
+                    dropped.append(key)
+                elif node.additional is not None:
+                    changed[key] = _zero_of(node.additional)
+            elif type(part) not in SCALARS and (below := node.properties.get(key) or node.additional) is not None:
+                kept = _without_nulls(below, part)
+                if kept is not part:
+                    changed[key] = kept
+        if not changed and not dropped:
+            return value
+        return {key: changed.get(key, part) for key, part in value.items() if key not in dropped}
+    if isinstance(value, list | tuple) and (below := node.items) is not None:
+        items = [_zero_of(below) if item is None else _without_nulls(below, item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    return value
+
+
+def _zero_of(node: Node) -> Any:
+    if node.format == "quantity" or node.int_or_string:
+        return 0
+    return {} if node.type == "object" else [] if node.type == "array" else _ZERO.get(node.type)
 
 
 def apply_defaults(node: Node, obj: Obj) -> Obj:

@@ -138,7 +138,7 @@ def _check_list_type(schema: Obj, list_type: str, path: str, causes: list[Cause]
     if items.get("type") != "object":
         why = "must be object if parent array's x-kubernetes-list-type is map"
         causes.append(field.invalid(f"{path}.items.type", items.get("type"), why))
-    properties = items.get("properties") or {}
+    properties = _mapped(items.get("properties"))
     for index, key in enumerate(keys):
         where = f"{path}.x-kubernetes-list-map-keys[{index}]"
         stated = properties.get(key)
@@ -148,7 +148,7 @@ def _check_list_type(schema: Obj, list_type: str, path: str, causes: list[Cause]
             causes.append(
                 field.invalid(f"{path}.items.properties[{key}].type", stated.get("type"), "must be a scalar type")
             )
-        elif key not in (items.get("required") or ()) and "default" not in stated:
+        elif key not in _listed(items.get("required")) and "default" not in stated:
             why = "this property must have a default or be a required property"
             causes.append(field.required(f"{path}.items.properties[{key}].default", why))
     if len(set(map(str, keys))) < len(keys):

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from cluster.apiserver.http import ApiRequest, Identity, Reply
@@ -160,7 +161,8 @@ async def test_bad_credentials_are_401_with_a_status(world):
 )  # fmt: skip
 async def test_ambiguous_or_oversize_requests_are_refused_and_the_connection_ends(world, request_bytes, status):
     reader, writer = connection = await world.connect()
-    assert (await exchange(connection, request_bytes))[0] == status
+    answered, _, body = await exchange(connection, request_bytes)
+    assert (answered, orjson.loads(body)["kind"], orjson.loads(body)["code"]) == (status, "Status", status)
     assert await reader.read() == b""
     writer.close()
 
