@@ -345,7 +345,7 @@ def _switching(headers: Mapping[str, str]) -> bytes:
     return f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1")
 
 
-_REASONS: Mapping[int, str] = {
+_STATUS_REASONS: Mapping[int, str] = {
     400: "BadRequest",
     413: "RequestEntityTooLarge",
     415: "UnsupportedMediaType",
@@ -355,7 +355,7 @@ _REASONS: Mapping[int, str] = {
 def _status_of(refusal: BadHttp) -> Mapping[str, Any]:
     """A refused request as the Status that every other refusal is, so that clients say why."""
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": refusal.why}
-    return {**status, "reason": _REASONS.get(refusal.status, ""), "code": refusal.status}
+    return {**status, "reason": _STATUS_REASONS.get(refusal.status, ""), "code": refusal.status}
 
 
 def _status_reply(error: ApiError) -> Reply:
