@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     state = tmp_path_factory.mktemp("served")
     with (state / "log").open("wb") as log:
@@ -48,7 +48,7 @@ def _node_is_ready(server: Server) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """kubectl's home: one discovery cache for all tests."""
     return tmp_path_factory.mktemp("home")

@@ -16,7 +16,7 @@ from tests.real.kubelet.shapes import ready, status_of, waits_for
 
 pytestmark = [
     pytest.mark.needs("docker", "root", "busybox", "docker-registry"),
-    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
 ]
 
 WRONG = "wrong-horse"

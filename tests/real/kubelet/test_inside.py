@@ -10,7 +10,7 @@ from cluster.resources.builtin import CONFIG_MAPS, SECRETS, SERVICES
 from tests.real.kubelet.conftest import DockerNode
 from tests.real.kubelet.shapes import PATIENT, phase, ready, script, status_of, waits_for
 
-pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="package")]
 
 CGROUP_V2 = "cat /sys/fs/cgroup/memory.max; cut -d' ' -f1 /sys/fs/cgroup/cpu.max"
 CGROUP_V1 = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us"

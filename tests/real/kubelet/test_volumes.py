@@ -13,7 +13,7 @@ from cluster.resources.builtin import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
 from tests.real.kubelet.conftest import DockerNode
 from tests.real.kubelet.shapes import PATIENT, ready, script
 
-pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="package")]
 
 
 def mounted(*names: str, **fields: Any) -> dict[str, Any]:

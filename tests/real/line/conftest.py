@@ -170,19 +170,22 @@ def make_image() -> None:
 
 
 def host_state() -> dict[str, str]:
-    """What a good neighbour leaves as it was."""
+    """What a good neighbour leaves as it was.  Counters and link states change by themselves."""
+    links = [line.split()[0].partition("@")[0] for line in run(["ip", "-brief", "link"]).stdout.splitlines()]
     return {
         "containers": run(["docker", "ps", "-a", "--format", "{{.ID}} {{.Names}}"]).stdout,
-        "nft": run(["nft", "list", "ruleset"]).stdout,
+        "images": run(["docker", "images", "-q", "--no-trunc"]).stdout,
+        "nft": run(["nft", "--stateless", "list", "ruleset"]).stdout,
         "iptables": "\n".join(
             line for line in run(["iptables-save"]).stdout.splitlines() if not line.startswith(("#", ":"))
         ),
-        "links": run(["ip", "-brief", "link"]).stdout.split("@")[0],
-        "addresses": run(["ip", "-4", "-brief", "address"]).stdout,
+        "links": "\n".join(name for name in links if not name.startswith("veth")),
+        "mounts": "\n".join(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
+        "addresses": run(["ip", "-4", "-oneline", "address", "show", "scope", "global"]).stdout,
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     base = tmp_path_factory.mktemp("line")
     repository = base / "repository"
