@@ -43,9 +43,9 @@ def accepts(network: NodeNetwork) -> Sequence[tuple[str, ...]]:
 
 
 def plan_accepts(listing: Sequence[str], network: NodeNetwork) -> Sequence[Edit]:
-    """What makes the chain, as `iptables -S DOCKER-USER` lists it, hold exactly our two rules, before RETURN."""
+    """What makes the chain, as `iptables -S` lists it, hold exactly our two rules, before RETURN."""
     wanted = accepts(network)
-    rules = [tuple(shlex.split(line))[2:] for line in listing if line.startswith(f"-A {CHAIN}")]
+    rules = [tuple(shlex.split(line))[2:] for line in listing if line.startswith(f"-A {CHAIN} ")]
     end = rules.index(("-j", "RETURN")) if ("-j", "RETURN") in rules else len(rules)
     ours = [number for number, rule in enumerate(rules) if _is_ours(rule, network)]
     if [rules[number] for number in ours] == list(wanted) and all(number < end for number in ours):
@@ -56,7 +56,7 @@ def plan_accepts(listing: Sequence[str], network: NodeNetwork) -> Sequence[Edit]
 
 
 def plan_removal(listing: Sequence[str], network: NodeNetwork) -> Sequence[Edit]:
-    rules = [tuple(shlex.split(line))[2:] for line in listing if line.startswith(f"-A {CHAIN}")]
+    rules = [tuple(shlex.split(line))[2:] for line in listing if line.startswith(f"-A {CHAIN} ")]
     return tuple(Edit(("-D", CHAIN, *rule)) for rule in rules if _is_ours(rule, network))
 
 
@@ -77,11 +77,13 @@ class DockerForwarding:
         await self._carry_out(plan_removal(await self._listing(), self._network))
 
     async def _listing(self) -> Sequence[str]:
-        """Empty: no such chain, or no iptables."""
+        """Empty: no such chain, no iptables, or a filter table that iptables (and so Docker) cannot use."""
         try:
-            return lines_of(await self._iptables("-S", CHAIN))
+            # Everything, not the chain alone: about a chain that is absent iptables-nft says that it is "incompatible".
+            found = lines_of(await self._iptables("-S"))
+            return found if f"-N {CHAIN}" in found else ()
         except CommandFailed as error:
-            if is_missing(error) or "does not exist" in str(error):
+            if is_missing(error) or "is incompatible" in str(error):
                 return ()
             raise RulesetRefused(str(error)) from error
 
