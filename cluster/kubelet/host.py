@@ -6,6 +6,7 @@ Implementations: `SystemHost` here and `cluster.simulation.host`.
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,12 @@ class HostIdentity(NamedTuple):
 
     machine_id: str
     boot_id: str
+
+
+class HeldPort(Protocol):
+    """A port nobody else can listen on until it is closed."""
+
+    def close(self) -> None: ...
 
 
 class Host(Protocol):
@@ -35,6 +42,10 @@ class Host(Protocol):
 
     def pressure(self, root: Path) -> Pressure: ...
 
+    def hold_port(self, address: str, protocol: str, number: int) -> HeldPort:
+        """Take a port, TCP or UDP, at an IPv4 address of this host (0.0.0.0: at all).  Raises OSError if it is in use."""
+        ...
+
 
 class SystemHost:
     """The machine this process runs on."""
@@ -51,3 +62,18 @@ class SystemHost:
 
     def pressure(self, root: Path) -> Pressure:
         return read_pressure(root)
+
+    def hold_port(self, address: str, protocol: str, number: int) -> HeldPort:
+        kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+        held = socket.socket(socket.AF_INET, kind)
+        try:
+            if protocol == "TCP":
+                # Connections of an earlier owner that are only being forgotten do not count (TIME_WAIT).
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((address, number))
+            if protocol == "TCP":
+                held.listen(0)
+        except BaseException:
+            held.close()
+            raise
+        return held

@@ -22,6 +22,7 @@ from cluster.client.transport import Query, Transport, list_all
 from cluster.kubelet import checkpoint
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.host import Host
+from cluster.kubelet.host_ports import HostPorts, HostPortTaken
 from cluster.kubelet.images import Images
 from cluster.kubelet.node import NodeReporter, NodeState
 from cluster.kubelet.pod_starter import NodeFacts, PodStarter
@@ -47,7 +48,7 @@ from cluster.kubelet.volumes.mounts import Mounter
 from cluster.kubelet.volumes.setup import PodVolumes
 from cluster.kubelet.volumes.tokens import TokenSource
 from cluster.machinery.errors import ApiError
-from cluster.machinery.objects import uid_of
+from cluster.machinery.objects import Obj, key_of, uid_of
 from cluster.resources.builtin import PODS, SERVICES
 
 TICK_S = 1.0
@@ -101,6 +102,7 @@ class Kubelet:
         self._synced = False
         self._unsubscribe = _nothing
         self._host = host
+        self._host_ports = HostPorts(host)
         self._tasks = (
             "kubelet pods",
             "kubelet engine events",
@@ -145,6 +147,7 @@ class Kubelet:
         for uid in sorted(self._workers):
             await self._supervisor.cancel(_task_name(uid))
         self._workers.clear()
+        self._host_ports.release_all()
 
     def channel(self) -> NodeChannel:
         """Entry to this node's containers."""
@@ -165,6 +168,8 @@ class Kubelet:
             pod = checkpoint.read_pod(self._settings.root_dir, uid)
             if pod is not None and is_host_network(pod):
                 self._addresses[uid] = self._host_ip
+            if pod is not None:
+                self._hold_ports(pod)
             if pod is not None and uid not in self._workers:
                 # Known from the last run: probed and restarted even while the API is away.
                 self._worker(uid).update(pod)
@@ -291,6 +296,13 @@ class Kubelet:
             return False
         return all(uid_of(pod) != uid for pod in live.items)
 
+    def _hold_ports(self, pod: Obj) -> None:
+        try:
+            self._host_ports.claim(pod)
+        except HostPortTaken as error:
+            # While no agent ran somebody took it; the pod goes on, and the proxy still sends it what comes.
+            logger.warning("host port of a running pod is in use", pod=str(key_of(pod)), reason=str(error))
+
     def _remembered_addresses(self) -> dict[str, str]:
         found = {uid: checkpoint.read_address(self._settings.root_dir, uid) for uid in sorted(self._claimed)}
         return {uid: address for uid, address in found.items() if address}
@@ -334,6 +346,7 @@ class Kubelet:
             images=Images(images, self._clock, self._recorder),
             sandboxes=self._sandboxes,
             network=self._network,
+            host_ports=self._host_ports,
             sources=self._sources,
             volumes=self._volumes,
             runner=self._runner,
@@ -355,6 +368,7 @@ class Kubelet:
             runner=self._runner,
             sandboxes=self._sandboxes,
             network=self._network,
+            host_ports=self._host_ports,
             volumes=self._volumes,
             writer=self._writer,
             clock=self._clock,

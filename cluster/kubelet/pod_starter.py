@@ -20,6 +20,7 @@ from cluster.kubelet import checkpoint
 from cluster.kubelet.containers import Inputs, container_spec_of, sandbox_needs_of, sub_path_of
 from cluster.kubelet.downward import Placement
 from cluster.kubelet.environment import ConfigError, environment_of
+from cluster.kubelet.host_ports import HostPorts
 from cluster.kubelet.identity import Identity, spec_hash_of
 from cluster.kubelet.images import Images
 from cluster.kubelet.observe import observe
@@ -72,6 +73,7 @@ class PodStarter:
         images: Images,
         sandboxes: Sandboxes,
         network: PodNetwork,
+        host_ports: HostPorts,
         sources: SourceReader,
         volumes: PodVolumes,
         runner: ProbeRunner,
@@ -89,6 +91,7 @@ class PodStarter:
         self._images = images
         self._sandboxes = sandboxes
         self._network = network
+        self._host_ports = host_ports
         self._sources = sources
         self._volumes = volumes
         self._runner = runner
@@ -101,11 +104,15 @@ class PodStarter:
         self._slots = slots
 
     async def start_sandbox(self, pod: Obj) -> None:
-        """Volumes, sandbox, address and files.  Raises ConfigError, VolumeError, EngineError, ApiError."""
+        """Host ports, volumes, sandbox, address and files.
+
+        Raises ConfigError, HostPortTaken, VolumeError, EngineError, ApiError.
+        """
         uid = uid_of(pod)
         needs = sandbox_needs_of(pod, self._settings.policy)
         for path in findings_of(pod).warned:
             self._recorder.event(pod, WARNING, "UnenforcedField", f"{path} has no effect on this node")
+        self._host_ports.claim(pod)
         await self.refresh_volumes(pod)
         checkpoint.write_pod(self._settings.root_dir, pod)
         async with self._slots:

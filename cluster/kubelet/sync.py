@@ -18,6 +18,7 @@ from cluster.client.events import NORMAL, WARNING
 from cluster.client.transport import DeleteOptions, Transport
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.environment import ConfigError
+from cluster.kubelet.host_ports import HostPorts, HostPortTaken
 from cluster.kubelet.images import ImageError
 from cluster.kubelet.observe import ObservedContainer, PodObservation
 from cluster.kubelet.plan import (
@@ -81,6 +82,7 @@ class PodTools:
         runner: ProbeRunner,
         sandboxes: Sandboxes,
         network: PodNetwork,
+        host_ports: HostPorts,
         volumes: PodVolumes,
         writer: StatusWriter,
         clock: Clock,
@@ -98,6 +100,7 @@ class PodTools:
         self.runner = runner
         self.sandboxes = sandboxes
         self.network = network
+        self.host_ports = host_ports
         self.volumes = volumes
         self.writer = writer
         self.clock = clock
@@ -260,7 +263,7 @@ class PodWorker:
     async def _start_sandbox(self, pod: Obj) -> None:
         try:
             await self._tools.starter.start_sandbox(pod)
-        except (ConfigError, VolumeError) as error:
+        except (ConfigError, HostPortTaken, VolumeError) as error:
             reason = "FailedMount" if isinstance(error, VolumeError) else "FailedCreatePodSandBox"
             self._tools.recorder.event(pod, WARNING, reason, str(error))
             raise VolumeError(str(error)) from error
@@ -332,6 +335,7 @@ class PodWorker:
         await self._tools.sandboxes.release(self.uid)
         self._tools.claimed.pop(self.uid, None)
         await self._tools.network.detach(self.uid)
+        self._tools.host_ports.release(self.uid)
         self._tools.addresses.pop(self.uid, None)
         self._torn_down = True
 

@@ -139,9 +139,6 @@ def _pod_fields(spec: Obj) -> Iterator[tuple[str, Level]]:
             yield from _fields(container.get("securityContext") or {}, CONTAINER_SECURITY, f"{path}.securityContext")
             for index, mount in enumerate(container.get("volumeMounts") or ()):
                 yield from _fields(mount, VOLUME_MOUNT, f"{path}.volumeMounts[{index}]")
-            for index, port in enumerate(container.get("ports") or ()):
-                if port.get("hostPort") and not spec.get("hostNetwork"):
-                    yield f"{path}.ports[{index}].hostPort", Level.WARNED
 
 
 def _fields(part: Obj, table: Mapping[str, Level], path: str) -> Iterator[tuple[str, Level]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 from cluster.kubelet.host import HostIdentity
@@ -18,6 +20,8 @@ class SimulatedHost:
         self._identity = HostIdentity(_id_of(name), _id_of(f"boot {name}"))
         self._address = address
         self.pressed = Pressure()
+        self.listening: set[tuple[str, int]] = set()
+        """Protocol and number of the ports that programs, or pods, have."""
 
     def identity(self) -> HostIdentity:
         return self._identity
@@ -30,6 +34,21 @@ class SimulatedHost:
 
     def pressure(self, root: Path) -> Pressure:
         return self.pressed
+
+    def hold_port(self, address: str, protocol: str, number: int) -> _HeldPort:
+        if (protocol, number) in self.listening:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return _HeldPort(self.listening, (protocol, number))
+
+
+class _HeldPort:
+    def __init__(self, listening: set[tuple[str, int]], port: tuple[str, int]) -> None:
+        self._listening = listening
+        self._port = port
+        listening.add(port)
+
+    def close(self) -> None:
+        self._listening.discard(self._port)
 
 
 def _id_of(text: str) -> str:

@@ -108,6 +108,7 @@ class TestNode:
         self._server = server
         self._root = root
         self._supervisor = Supervisor(clock)
+        self.host = SimulatedHost("n1", "192.0.2.1")
         self.line = Line(server.transport(Identity("system:node:n1", ("system:nodes", "system:authenticated"))))
         self.kubelet = self._make(server.cache())
 
@@ -122,7 +123,7 @@ class TestNode:
             sandboxes=SimulatedSandboxes(self.engine),
             network=SimulatedNetwork(),
             probe_runner=NetworkProbeRunner(self.engine),
-            host=SimulatedHost("n1", "192.0.2.1"),
+            host=self.host,
             mounter=NoMounter(),
             clock=self.clock,
             entropy=SeededEntropy(2),

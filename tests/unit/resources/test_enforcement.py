@@ -71,9 +71,9 @@ def test_what_is_not_done_is_found(spec: dict[str, Any], findings: Findings) -> 
 
 
 def test_containers_are_searched_too() -> None:
-    subject = pod(container(securityContext={"procMount": "Unmasked"}, ports=[{"containerPort": 1, "hostPort": 80}]))
+    subject = pod(container(securityContext={"procMount": "Unmasked"}, resizePolicy=[{"resourceName": "cpu"}]))
     assert findings_of(subject) == Findings(
-        forbidden=("spec.containers[0].securityContext.procMount",), warned=("spec.containers[0].ports[0].hostPort",)
+        forbidden=("spec.containers[0].securityContext.procMount",), warned=("spec.containers[0].resizePolicy",)
     )
 
 
