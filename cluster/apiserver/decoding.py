@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from cluster.apiserver.call import Call
-from cluster.machinery.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from cluster.machinery.bodies import decode_body
+from cluster.machinery.errors import BadRequest, RequestEntityTooLarge
 from cluster.machinery.objects import Obj, gvk_of
 from cluster.machinery.protobuf import CONTENT_TYPE as PROTOBUF
-from cluster.machinery.protobuf import MAGIC, Schema, decode, load_schema
+from cluster.machinery.protobuf import MAGIC
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node, prune, type_errors, unknown_fields, without_nulls
-from cluster.machinery.yaml import YamlError, load_documents
+from cluster.resources.protobuf import protobuf_schema
 from cluster.resources.schemas import nodes
 
 BODY_SIZE_MAX_BYTES = 3 * 1024 * 1024
@@ -45,43 +44,10 @@ def body_of(call: Call) -> Obj:
 
 
 def decoded(body: bytes, media_type: str) -> Any:
+    """The value in a body.  Raises BadRequest, UnsupportedMediaType, RequestEntityTooLarge."""
     if len(body) > BODY_SIZE_MAX_BYTES:
         raise RequestEntityTooLarge(f"limit is {BODY_SIZE_MAX_BYTES}")
-    if body.startswith(MAGIC) or media_type == PROTOBUF:
-        return decode(body, _protobuf_schema())
-    match media_type:
-        case "" | "application/json" | "text/plain" | "*/*":
-            try:
-                return orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
-        case "application/yaml" | "application/apply-patch+yaml" | "text/yaml" | "application/x-yaml":
-            return _yaml(body)
-        case _:
-            raise UnsupportedMediaType(
-                "the body of the request was in an unknown format - accepted media types include: application/json"
-            )
-
-
-@cache
-def _protobuf_schema() -> Schema:
-    """Loaded by the first client that speaks it (Go programs do)."""
-    return load_schema(files("cluster.resources").joinpath("data", "protobuf.json.z").read_bytes())
-
-
-def _yaml(body: bytes) -> Any:
-    if body[:1] == b"{":
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError:
-            pass  # a YAML flow mapping may begin so, too
-    try:
-        documents = load_documents(body)
-    except YamlError as error:
-        raise BadRequest(f"error decoding YAML: {error}") from None
-    if len(documents) != 1:
-        raise BadRequest(f"the body holds {len(documents)} YAML documents, not one")
-    return documents[0].obj
+    return decode_body(body, PROTOBUF if body.startswith(MAGIC) else media_type, protobuf_schema)
 
 
 def typed(obj: Obj, resource: Resource) -> Obj:

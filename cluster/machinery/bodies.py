@@ -5,17 +5,16 @@ JSON, YAML and Kubernetes protobuf; the bounds on nesting hold for all three, so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from cluster.machinery.depth import DEPTH_MAX, is_shallow
 from cluster.machinery.errors import BadRequest, UnsupportedMediaType
 from cluster.machinery.protobuf import CONTENT_TYPE as PROTOBUF
 from cluster.machinery.protobuf import Schema, decode
 from cluster.machinery.yaml import YamlError, load_documents
-
-DEPTH_MAX = 250
-"""Levels of nesting; JSON beyond this could not be encoded again."""
 
 JSON_TYPES = frozenset({"", "*/*", "text/plain", "application/json", "application/json-patch+json",
                         "application/merge-patch+json", "application/strategic-merge-patch+json"})  # fmt: skip
@@ -23,14 +22,17 @@ YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml"})
 ACCEPTED = ("application/json", "application/yaml", PROTOBUF)
 
 
-def decode_body(body: bytes, media_type: str, protobuf: Schema) -> Any:
-    """The value in the body; no media type means JSON.  Raises BadRequest, UnsupportedMediaType."""
+def decode_body(body: bytes, media_type: str, protobuf: Callable[[], Schema]) -> Any:
+    """The value in the body; no media type means JSON.  `protobuf` is asked for its schema only by a body that needs it.
+
+    Raises BadRequest, UnsupportedMediaType.
+    """
     if media_type in JSON_TYPES:
         return decode_json(body)
     if media_type in YAML_TYPES:
         return _decode_yaml(body)
     if media_type == PROTOBUF:
-        return decode(body, protobuf)
+        return decode(body, protobuf())
     listed = ", ".join(ACCEPTED)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {listed}"
@@ -43,17 +45,9 @@ def decode_json(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
-    if body.count(b"{") + body.count(b"[") > DEPTH_MAX and not _is_shallow(value):
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX and not is_shallow(value):
         raise BadRequest(f"the body is nested deeper than {DEPTH_MAX} levels")
     return value
-
-
-def _is_shallow(value: Any) -> bool:
-    try:
-        orjson.dumps(value)
-    except TypeError:  # its encoder stops at 254 levels, and this is the fastest way to ask
-        return False
-    return True
 
 
 def _decode_yaml(body: bytes) -> Any:

@@ -12,6 +12,7 @@ import jsonpatch
 import jsonpointer
 import orjson
 
+from cluster.machinery.depth import is_shallow
 from cluster.machinery.errors import BadRequest, Cause, Invalid, RequestEntityTooLarge
 from cluster.machinery.objects import Obj
 
@@ -53,10 +54,8 @@ def json_patch(obj: Obj, operations: Any) -> Obj:
             raise _misfit(index, step, "the path does not fit the object") from error
     if not isinstance(document, dict):
         raise Invalid("the patch does not leave an object")
-    try:
-        orjson.dumps(document)
-    except TypeError as error:
-        raise Invalid("the patch nests the object too deeply") from error
+    if not is_shallow(document):
+        raise Invalid("the patch nests the object too deeply")
     return document
 
 

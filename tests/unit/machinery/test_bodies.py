@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.machinery.bodies import DEPTH_MAX, decode_body
+from cluster.machinery.bodies import decode_body
+from cluster.machinery.depth import DEPTH_MAX
 from cluster.machinery.errors import BadRequest, Invalid, UnsupportedMediaType
 from cluster.machinery.patch import json_patch
 from cluster.machinery.protobuf import MAGIC
@@ -13,7 +14,7 @@ from cluster.resources.protobuf import protobuf_schema
 
 
 def decoded(body, media_type):
-    return decode_body(body, media_type, protobuf_schema())
+    return decode_body(body, media_type, protobuf_schema)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,9 @@ def test_a_json_patch_cannot_nest_what_a_body_may_not():
 def test_every_served_kind_can_be_sent_as_protobuf():
     kinds = protobuf_schema().kinds
     assert [r.kind for r in BUILTIN if f"{r.api_version} {r.kind}" not in kinds] == []
+
+
+def test_what_is_just_shallow_enough_is_taken():
+    assert decoded(b"[" * DEPTH_MAX + b"]" * DEPTH_MAX, "")
+    with pytest.raises(BadRequest):
+        decoded(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), "")
