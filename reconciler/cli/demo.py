@@ -58,13 +58,13 @@ def has_commits_of_the_user(repository: Path) -> bool:
         return count != 1 or found.is_dirty(untracked_files=True)
 
 
-def make_image(state_dir: Path) -> bool:
+def make_image(state_dir: Path, *, sudo: bool) -> bool:
     """Build the examples' image from this host's own Python unless the engine has it; True if it was made now."""
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
+    before = ["sudo", "--"] if sudo else []
+    if subprocess.run([*before, "docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
         return False
-    finished = subprocess.run(
-        [sys.executable, str(examples_directory() / "images" / "build"), IMAGE], capture_output=True, text=True
-    )
+    build = examples_directory() / "images" / "build"
+    finished = subprocess.run([*before, sys.executable, str(build), IMAGE], capture_output=True, text=True)
     if finished.returncode:
         raise CommandError(f"the examples' image could not be made: {finished.stderr.strip()}")
     (state_dir / RECORD).write_text(json.dumps({"image": IMAGE}))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     state_dir: Path = args.state.resolve()
+    if args.purge and os.geteuid() != 0 and not _may_purge(state_dir):
+        return _again_as_root(state_dir)
     running = process.find_running(state_dir)
     if running is not None and not process.stop_daemon(running.pid, timeout_s=STOP_TIMEOUT_S):
         raise CommandError(f"the daemon (pid {running.pid}) has not stopped within {STOP_TIMEOUT_S:g} s")
@@ -39,6 +43,19 @@ def run(args: argparse.Namespace) -> int:
         return Exit.OK
     _purge(state_dir)
     return Exit.OK
+
+
+def _may_purge(state_dir: Path) -> bool:
+    """Everything there is ours: a daemon started through sudo leaves root's files, mounts and rules."""
+    return not state_dir.is_dir() or all(entry.stat().st_uid == os.geteuid() for entry in state_dir.iterdir())
+
+
+def _again_as_root(state_dir: Path) -> int:
+    if shutil.which("sudo") is None:
+        raise CommandError(f"{state_dir} belongs to root", hint="run this command as root")
+    kept = [f"{name}={os.environ[name]}" for name in ("PYTHONPATH", "DOCKER_HOST") if name in os.environ]
+    command = [sys.executable, "-m", "reconciler.cli.main", "down", "--purge", "--state", str(state_dir)]
+    return subprocess.run(["sudo", "--", "env", *kept, *command], check=False).returncode
 
 
 def _purge(state_dir: Path) -> None:

@@ -26,10 +26,12 @@ Say = Callable[[str], None]
 
 
 def engine_answers() -> bool:
-    """An engine listens where DOCKER_HOST, or the default socket, says and answers a ping."""
+    """An engine listens where DOCKER_HOST, or the default socket, says and answers a ping, if only to root."""
     path = socket_path()
     if path is None:
         return True  # a remote or context engine: the daemon finds out, and says so
+    if os.geteuid() != 0 and Path(path).is_socket() and not os.access(path, os.W_OK):
+        return True  # it is there and not for us: the daemon will run through sudo
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
@@ -50,6 +52,12 @@ def prepare_engine(state_dir: Path, *, install: bool, say: Say) -> None:
     if engine_answers():
         _install_missing(tuple(name for name in ("nftables", "iptables") if not _found(name)), install=install, say=say)
         return
+    if os.environ.get("DOCKER_HOST"):
+        raise CommandError(
+            f"no Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}",
+            hint="start that engine, or unset DOCKER_HOST to use this host's own",
+            code=Exit.NO_RUNTIME,
+        )
     if os.geteuid() != 0:
         raise CommandError(
             "no Docker engine answers, and only root can install or start one",

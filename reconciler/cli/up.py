@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         if args.runtime == "docker":
             engine.prepare_engine(state_dir, install=not args.no_install, say=progress.say)
             sudo = _needs_sudo()
-        source, path = _prepare_source(args, state_dir, progress.say)
+        source, path = _prepare_source(args, state_dir, progress.say, sudo=sudo)
         options = ["--source", source, "--path", path, "--runtime", args.runtime]
         options += ["--ref", args.ref] if args.ref else []
         options += ["--port", str(args.port)] if args.port else []
@@ -131,13 +131,15 @@ def _needs_sudo() -> bool:
     return True
 
 
-def _prepare_source(args: argparse.Namespace, state_dir: Path, say: Callable[[str], None]) -> tuple[str, str]:
+def _prepare_source(
+    args: argparse.Namespace, state_dir: Path, say: Callable[[str], None], *, sudo: bool
+) -> tuple[str, str]:
     """The source and the path in it; without one, the examples as the user's own repository."""
     if args.source is not None:
         local = Path(args.source)
         return (str(local.resolve()) if local.exists() else args.source), args.path
     repository = demo.make_repository(state_dir)
-    if args.runtime == "docker" and demo.make_image(state_dir):
+    if args.runtime == "docker" and demo.make_image(state_dir, sudo=sudo):
         say(f"made the image {demo.IMAGE} from this host's Python")
     say(f"the examples are a Git repository of yours: {repository}")
     return str(repository), args.path or "apps"
