@@ -233,6 +233,8 @@ class NodeReporter:
 
     async def _register(self, state: NodeState) -> Obj:
         wanted = node_object(self._settings, state.info)
+        # With its status at once: a node without capacity would be tried, and told of, by the scheduler.
+        wanted["status"] = node_status(self._settings, state, {}, self._clock.now())
         try:
             node = await self._transport.create(NODES, wanted)
         except AlreadyExists:
