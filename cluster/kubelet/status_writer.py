@@ -51,30 +51,22 @@ class StatusWriter:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._written: dict[str, tuple[str, dict[str, Any]]] = {}
 
-    async def write(self, pod: Obj, status: dict[str, Any]) -> bool:
-        """Write `status` if it differs.  False when it could not be told and should be tried again."""
-        uid = uid_of(pod)
-        version = str(pod["metadata"].get("resourceVersion", ""))
-        if self._written.get(uid) == (version, status):
-            # The cache has not yet seen our last write.
-            return True
+    async def write(self, pod: Obj, status: dict[str, Any]) -> Obj | None:
+        """The pod with `status`, written if it differs; None when it could not be told and should be tried again.
+
+        The caller goes on from the answer: an older state of the pod would have it written anew, for ever.
+        """
         patch = status_patch(pod, status)
         if patch is None:
-            return True
+            return pod
         try:
-            await self._transport.patch(PODS, key_of(pod), Patch(PatchType.STRATEGIC, patch), subresource="status")
+            return await self._transport.patch(
+                PODS, key_of(pod), Patch(PatchType.STRATEGIC, patch), subresource="status"
+            )
         except (NotFound, Conflict):
             # Gone, or another pod of that name: nothing of ours to tell.
-            self._written.pop(uid, None)
-            return True
+            return pod
         except ApiError as error:
             logger.warning("pod status not written", pod=str(key_of(pod)), reason=error.message)
-            return False
-        self._written[uid] = (version, status)
-        return True
-
-    def forget(self, uid: str) -> None:
-        """The pod is gone."""
-        self._written.pop(uid, None)
+            return None

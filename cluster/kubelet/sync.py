@@ -15,6 +15,7 @@ from loguru import logger
 from cluster.base.clock import Clock
 from cluster.client.controller import Recorder
 from cluster.client.events import NORMAL, WARNING
+from cluster.client.informer import revision_of
 from cluster.client.transport import DeleteOptions, Transport
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.environment import ConfigError
@@ -55,7 +56,7 @@ from cluster.kubelet.status_writer import StatusWriter
 from cluster.kubelet.volumes.content import VolumeError
 from cluster.kubelet.volumes.setup import PodVolumes
 from cluster.machinery.errors import ApiError, Conflict, NotFound
-from cluster.machinery.objects import Obj, is_deleting, key_of
+from cluster.machinery.objects import Obj, is_deleting, key_of, resource_version_of
 from cluster.machinery.timestamps import parse_time
 from cluster.resources.builtin import PODS
 
@@ -138,7 +139,8 @@ class PodWorker:
     def update(self, pod: Obj) -> None:
         """The API has this state of the pod."""
         before = self._pod
-        self._pod = pod
+        if before is None or _is_as_new(pod, before):
+            self._pod = pod
         if before is not None and _is_more_urgent(pod, before):
             self._interrupt()
         self.wake()
@@ -213,6 +215,8 @@ class PodWorker:
             pending = tuple(a for a in plan.actions if not (isinstance(a, TearDown) and self._torn_down))
             stopped = plan.terminal and not observed.running
             await self._report(pod, observed, verdicts, plan, stopped=stopped)
+            if self._pod is not None and _is_more_urgent(self._pod, pod):
+                continue
             if not pending:
                 if plan.terminal and is_deleting(pod):
                     await self._confirm_deletion(pod)
@@ -350,7 +354,6 @@ class PodWorker:
                 case TearDown():
                     await self._tear_down()
                     self._tools.volumes.tear_down(self.uid)
-                    self._tools.writer.forget(self.uid)
                     self.finished = True
                     logger.info("pod removed", pod=self._name, node=self._tools.settings.node_name)
                 case StartSandbox() | StartContainer():
@@ -379,8 +382,11 @@ class PodWorker:
             ending=self._ending,
             stopped=stopped,
         )
-        if not await self._tools.writer.write(pod, status_of(pod, observed, facts)):
+        told = await self._tools.writer.write(pod, status_of(pod, observed, facts))
+        if told is None:
             self._look_again(RETRY_S)
+        elif self._pod is None or _is_as_new(told, self._pod):
+            self._pod = told
 
     async def _collect_messages(self, pod: Obj, observed: PodObservation) -> None:
         known: dict[str, str] = {}
@@ -431,6 +437,12 @@ class PodWorker:
 
 
 _DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+def _is_as_new(pod: Obj, known: Obj) -> bool:
+    """False for what the API had before our own last write: its events come late.  Foreign versions have no order."""
+    revision, newest = (revision_of(resource_version_of(each)) for each in (pod, known))
+    return not revision or revision >= newest
 
 
 def _is_more_urgent(new: Obj, old: Obj) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from datetime import datetime
 
 from cluster.base.clock import Clock
 from cluster.client.node_channel import Chunk, ExecSession
+from cluster.kubelet.network.addresses import AddressPool, NoFreeAddress
 from cluster.kubelet.runtime.api import (
     Container,
     ContainerSpec,
@@ -400,40 +400,35 @@ class SimulatedSandboxes:
 
 
 class SimulatedNetwork:
-    """Addresses from a range, in order; no packet moves."""
+    """Addresses as the bridge gives them; no packet moves."""
 
     def __init__(self, cidr: str = "10.244.0.0/24") -> None:
-        self._network = ipaddress.ip_network(cidr)
-        self._addresses: dict[str, str] = {}
+        self._pool = AddressPool(cidr)
 
     async def setup(self) -> None:
         """Nothing to make."""
 
     async def attach(self, pod_uid: str, *, pid: int) -> PodAddress:
-        if pod_uid not in self._addresses:
-            used = set(self._addresses.values())
-            free = (str(ip) for ip in self._network.hosts() if str(ip) not in used and str(ip) != self.gateway_ip)
-            address = next(free, None)
-            if address is None:
-                raise EngineError("CreatePodSandboxError", f"no free address in {self._network}")
-            self._addresses[pod_uid] = address
-        return PodAddress(self._addresses[pod_uid])
+        try:
+            return PodAddress(self._pool.allocate(pod_uid))
+        except NoFreeAddress as error:
+            raise EngineError("CreatePodSandboxError", str(error)) from error
 
     async def connect(self, port: int, *, pid: int, address: str) -> socket.socket:
         raise ConnectionRefusedError(f"nothing listens in a simulated pod, on port {port} neither")
 
     async def adopt(self, addresses: Mapping[str, str]) -> None:
-        self._addresses.update(addresses)
+        self._pool.adopt(addresses)
 
     async def detach(self, pod_uid: str) -> None:
-        self._addresses.pop(pod_uid, None)
+        self._pool.release(pod_uid)
 
     async def purge(self) -> None:
-        self._addresses.clear()
+        """Nothing was made."""
 
     @property
     def gateway_ip(self) -> str:
-        return str(self._network[1])
+        return self._pool.gateway_ip
 
 
 class _Finished:
