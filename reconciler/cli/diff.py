@@ -1,4 +1,4 @@
-"""`reconciler diff`: what applying a local folder would change, as the server sees it; nothing is written.
+"""`reconciler diff`: what applying a folder, or a commit of it, would change, as the server sees it; nothing is written.
 
 Exits 0 without a difference, 1 with one, 2 when something cannot be compared.  Values of Secrets are not shown.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
+import hmac
+import secrets
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,19 @@ from cluster.machinery.objects import Obj
 from cluster.machinery.yaml_dump import dump
 from reconciler.cli.access import configure_access, with_transport
 from reconciler.cli.columns import clean
-from reconciler.model import Manifest
+from reconciler.cli.exit_codes import CommandError, Exit
+from reconciler.errors import StageError
+from reconciler.model import Manifest, Manifests
 from reconciler.plan.normalise import normalise, problems_of
 from reconciler.projection import FIELD_MANAGER
 from reconciler.render.parsed import ParsedFiles
 from reconciler.render.parser import Parser
 from reconciler.render.plain import PlainRenderer
+from reconciler.source.address import checked_path
+from reconciler.source.command import Git
 from reconciler.source.folder import Folder
+from reconciler.source.git import GitRef, LocalRepository
+from reconciler.source.refs import layout_of
 
 DIFFERENT = 1
 FAILED = 2
@@ -35,16 +44,18 @@ _NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTime
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="a folder of manifests")
+    parser.add_argument("--ref", default="", help="as this commit, branch or tag of the folder's repository has it")
     parser.add_argument("--target-namespace", default="default", help="for objects that name none (default: default)")
     configure_access(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     async def act(transport: Transport) -> int:
-        folder = Folder(args.folder.resolve())
-        parser = Parser()
-        manifests = await PlainRenderer(ParsedFiles(None), parser).render(folder, await folder.head(), "")
-        await parser.close()
+        salt = secrets.token_bytes(32)
+        try:
+            manifests = await rendered(args.folder.resolve(), args.ref)
+        except StageError as error:
+            raise CommandError(f"{args.folder}: {error.message}", code=Exit.USAGE) from error
         discovery = Discovery(transport)
         await discovery.refresh()
         desired = normalise(manifests.items, scopes=discovery.scopes(), target_namespace=args.target_namespace)
@@ -52,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         result = 0
         for manifest in desired.manifests:
             try:
-                lines = await difference(transport, discovery, manifest)
+                lines = await difference(transport, discovery, manifest, salt=salt)
             except ApiError as error:
                 problems.append(f"{manifest.origin}: {manifest.ref}: {error.message}")
                 continue
@@ -66,7 +77,29 @@ def run(args: argparse.Namespace) -> int:
     return with_transport(args, act)
 
 
-async def difference(transport: Transport, discovery: Discovery, manifest: Manifest) -> Sequence[str]:
+async def rendered(folder: Path, ref: str) -> Manifests:
+    """What `folder` declares: as it lies there, or as `ref` has it.  Raises StageError."""
+    parser = Parser()
+    renderer = PlainRenderer(ParsedFiles(None), parser)
+    try:
+        if not ref:
+            source = Folder(folder)
+            return await renderer.render(source, await source.head(), "")
+        with tempfile.TemporaryDirectory(prefix="reconciler-diff-") as home:
+            git = Git.prepare(Path(home))
+            top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), folder)
+            commit = await git.commit_of(layout_of(top).common_dir, ref)
+            repository = LocalRepository(git, top, GitRef(commit=commit))
+            try:
+                path = folder.relative_to(top).as_posix()
+                return await renderer.render(repository, await repository.head(), checked_path(path))
+            finally:
+                await repository.close()
+    finally:
+        await parser.close()
+
+
+async def difference(transport: Transport, discovery: Discovery, manifest: Manifest, *, salt: bytes) -> Sequence[str]:
     """The lines of a unified diff from what is live to what the server would make of the manifest.  Raises ApiError."""
     resource = discovery.find(manifest.gvk)
     if resource is None:
@@ -78,21 +111,23 @@ async def difference(transport: Transport, discovery: Discovery, manifest: Manif
     options = WriteOptions(field_manager=FIELD_MANAGER, dry_run=True, field_validation="Strict")
     patch = Patch(PatchType.APPLY, manifest.obj, force=True)
     planned = await transport.patch(resource, manifest.ref.key, patch, options=options)
-    before = shown(live) if live is not None else []
+    before = shown(live, salt=salt) if live is not None else []
+    after = shown(planned, salt=salt)
     name = str(manifest.ref)
-    return list(difflib.unified_diff(before, shown(planned), f"live {name}", f"{manifest.origin} {name}", lineterm=""))
+    return list(difflib.unified_diff(before, after, f"live {name}", f"{manifest.origin} {name}", lineterm=""))
 
 
-def shown(obj: Obj) -> list[str]:
+def shown(obj: Obj, *, salt: bytes) -> list[str]:
     """The object as lines of YAML, without what every write changes, Secret values as fingerprints."""
     meta = {name: value for name, value in obj["metadata"].items() if name not in _NOISE}
     rest: dict[str, Any] = {name: value for name, value in obj.items() if name != "status"}
     if obj.get("kind") == "Secret":
         for field in ("data", "stringData"):
             if isinstance(rest.get(field), Mapping):
-                rest[field] = {name: _fingerprint(str(value)) for name, value in rest[field].items()}
+                rest[field] = {name: _fingerprint(str(value), salt) for name, value in rest[field].items()}
     return [clean(line) for line in dump({**rest, "metadata": meta}).splitlines()]
 
 
-def _fingerprint(value: str) -> str:
-    return f"*** ({hashlib.sha256(value.encode()).hexdigest()[:8]})"
+def _fingerprint(value: str, salt: bytes) -> str:
+    """Equal for equal values within one command, and nothing that a value could be guessed from later."""
+    return f"*** ({hmac.new(salt, value.encode(), hashlib.sha256).hexdigest()[:8]})"

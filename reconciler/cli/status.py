@@ -79,5 +79,10 @@ def _remark(application: Obj) -> str:
     ready = get_condition(conditions_of(application), "Ready") or {}
     attempted = short(str(field_of(application, "status", "lastAttempted", default="")))
     at = f" at {attempted}" if attempted else ""
-    why = clean(str(ready.get("message") or "not looked at yet"))
-    return f"{key_of(application)}{at}: {ready.get('reason', 'Unknown')}: {why}"
+    problems: Sequence[str] = field_of(application, "status", "problems", default=())
+    head = f"{key_of(application)}{at}: {ready.get('reason', 'Unknown')}:"
+    if not problems:
+        return f"{head} {clean(str(ready.get('message') or 'not looked at yet'))}"
+    omitted = field_of(application, "status", "problemsOmitted", default=0)
+    more = [f"  and {omitted} more: `reconciler history {name_of(application)} latest`"] if omitted else []
+    return "\n".join([head, *(f"  {clean(str(problem))}" for problem in problems), *more])

@@ -69,6 +69,8 @@ _STATUS = obj(
         "lastHandledRequest": string("the value of the requested-at annotation last acted on"),
         "counts": obj({name: integer() for name in _COUNT}),
         "drifted": array(string(), "objects that differ from Git while drift is only reported", maxItems=100),
+        "problems": array(string(), "all that is wrong, with file and line where it has one", maxItems=50),
+        "problemsOmitted": integer("how many more there were"),
         "conditions": conditions(),
     }
 )

@@ -11,6 +11,7 @@ from reconciler.model import (
     Done,
     Health,
     HealthStatus,
+    Origin,
     Outcome,
     Problem,
     Ref,
@@ -21,6 +22,8 @@ from reconciler.model import (
 
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 120.0
+
+_NOWHERE = Origin("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,17 @@ class Attempt:
         """Nothing beyond what the tree declares was left in place: with deletions held back it was not run alone."""
         return not self.counts.held
 
+    @property
+    def faults(self) -> Sequence[str]:
+        """All that is wrong, in the order of files and lines, what has no place last."""
+        placed = [(problem.origin, str(problem)) for problem in self.problems]
+        for done in self.done:
+            if done.error or done.action.verb is Verb.REFUSE:
+                origin = done.action.manifest.origin if done.action.manifest else None
+                place = f"{origin}: " if origin else ""
+                placed.append((origin, f"{place}{done.action.ref}: {done.error or done.action.reason}"))
+        return [text for _, text in sorted(placed, key=lambda each: (each[0] is None, each[0] or _NOWHERE, each[1]))]
+
     def outcome(self, health: HealthStatus, now: float) -> Outcome | None:
         """How it ended; None while health may still come."""
         if not self.is_clean:
@@ -59,13 +73,9 @@ class Attempt:
 
     def message(self, health: HealthStatus) -> str:
         """One line for people: the first thing that is wrong, else what was done."""
-        if self.problems:
-            more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
-            return f"{self.problems[0]}{more}"
-        for done in self.done:
-            if done.error or done.action.verb is Verb.REFUSE:
-                place = f"{done.action.manifest.origin}: " if done.action.manifest else ""
-                return f"{place}{done.action.ref}: {done.error or done.action.reason}"
+        if faults := self.faults:
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            return f"{faults[0]}{more}"
         if self.held:
             return f"deletions are held back: {self.held}"
         held = next((done for done in self.done if done.action.verb is Verb.HOLD), None)
@@ -76,11 +86,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An object the server refused: the same manifest is not tried again before `retry_at`."""
+    """An object the server refused, and why: the same manifest is not tried again before `retry_at`."""
 
     digest: str
     tries: int
     retry_at: float
+    error: str = ""
 
 
 def due(changes: Sequence[Action], failures: Mapping[Ref, Failure], now: float) -> Sequence[Action]:
@@ -104,7 +115,7 @@ def failures_after(done: Sequence[Done], before: Mapping[Ref, Failure], now: flo
         known = after.get(ref)
         tries = known.tries + 1 if known is not None and known.digest == digest else 1
         delay_s = min(RETRY_BASE_S * 2 ** min(tries - 1, 16), RETRY_MAX_S)
-        after[ref] = Failure(digest, tries, now + delay_s)
+        after[ref] = Failure(digest, tries, now + delay_s, each.error)
     return after
 
 

@@ -10,7 +10,10 @@ from cluster.machinery.conditions import make_condition, set_conditions
 from cluster.machinery.objects import Obj, generation_of
 from reconciler.model import Counts, Health, HealthStatus, Revision, Sync
 
+UNKNOWN = HealthStatus(Health.UNKNOWN)
+
 DRIFTED_MAX = 100
+PROBLEMS_MAX = 50
 MESSAGE_MAX_CHARS = 2000
 
 
@@ -32,6 +35,7 @@ class View:
     stalled: bool = False
     counts: Counts | None = None
     drifted: Sequence[str] = ()
+    problems: Sequence[str] = ()
     last_run: str = ""
     synced_at: str = ""
     handled_request: str = ""
@@ -57,6 +61,8 @@ def status_of(application: Obj, view: View, now: str) -> dict[str, Any]:
         "health": str(view.health.health),
         "healthMessage": view.health.message,
         "drifted": list(view.drifted[:DRIFTED_MAX]),
+        "problems": [problem[:MESSAGE_MAX_CHARS] for problem in view.problems[:PROBLEMS_MAX]],
+        "problemsOmitted": max(len(view.problems) - PROBLEMS_MAX, 0),
         "conditions": list(set_conditions(old_conditions, changes, now)),
     }
     if view.revision is not None:

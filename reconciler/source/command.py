@@ -132,6 +132,14 @@ class Git:
             raise source_error(f"git {arguments[0]} failed: {text or f'exit code {code}'}", fault=fault, retryable=True)
         return code, output
 
+    async def commit_of(self, git_dir: Path, name: str) -> str:
+        """The commit that a user of the repository means by `name`.  Raises StageError when there is none."""
+        arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        code, output = await self.run(*arguments, git_dir=git_dir, accept=(0, 1, 128))
+        if code:
+            raise source_error(f"the repository has no commit {name!r}", fault=Fault.REPOSITORY)
+        return output.decode("ascii", "replace").strip()
+
 
 async def _bounded(pipe: asyncio.StreamReader) -> bytes:
     parts: list[bytes] = []

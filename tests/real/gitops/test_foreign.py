@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.real.gitops.repository import Repository
 pytestmark = pytest.mark.needs("git")
 
 DEADLINE_S = 30.0
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def config_map(name: str, value: str = "1") -> str:
@@ -179,6 +181,32 @@ async def test_of_two_daemons_one_works_and_the_other_takes_over(world: World) -
     assert (await holder(world)) == "two"
     runs = (await world.transport.list(RUNS)).items
     assert sorted(run["spec"]["subject"] for run in runs) == ["one", "two"]
+
+
+async def test_serve_with_a_kubeconfig_runs_gitops_alone(world: World, tmp_path: Path) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    state = tmp_path / "state"
+    words = [
+        "--state",
+        str(state),
+        "--kubeconfig",
+        str(tmp_path / "kubeconfig"),
+        "--source",
+        str(world.repository.path),
+    ]
+    daemon = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "reconciler.cli.main", "serve", *words,
+        cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await world.until(lambda: world.is_synced(commit))
+    finally:
+        daemon.terminate()
+        output, log = await daemon.communicate()
+    assert (daemon.returncode, output) == (0, b"ready\n"), log
+    assert await world.value("a") == "1"
+    assert sorted(path.name for path in state.iterdir()) == ["gitops", "holder", "lock"]
+    assert await holder(world) == ""
 
 
 async def test_a_service_account_is_impersonated_over_https(world: World) -> None:

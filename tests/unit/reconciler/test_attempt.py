@@ -69,6 +69,15 @@ def test_the_first_thing_that_is_wrong_is_named_with_its_place() -> None:
     assert attempt().message(SLOW) == SLOW.message
 
 
+def test_all_that_is_wrong_is_told_in_the_order_of_files_and_lines() -> None:
+    both = attempt(
+        done=(Done(CREATE, error="no such field"), Done(CREATE)),
+        problems=(Problem("nowhere"), Problem("bad", Origin("b.yaml", 1)), Problem("worse", Origin("a.yaml", 12))),
+    )
+    assert both.faults == ["a.yaml:3: ConfigMap a: no such field", "a.yaml:12: worse", "b.yaml:1: bad", "nowhere"]
+    assert both.message(HEALTHY) == "a.yaml:3: ConfigMap a: no such field (and 3 more)"
+
+
 def test_a_refused_object_is_not_tried_again_before_its_time_and_then_is() -> None:
     failures = failures_after([Done(CREATE, error="no")], {}, now=10.0)
     assert list(due([CREATE], failures, 11.0)) == []

@@ -97,7 +97,7 @@ async def difference(api: FakeApi, obj: Obj) -> list[str]:
     transport = api.as_user("someone")
     discovery = Discovery(transport)
     await discovery.refresh()
-    return list(await diff.difference(transport, discovery, manifest_of(obj, Origin("a.yaml", 1))))
+    return list(await diff.difference(transport, discovery, manifest_of(obj, Origin("a.yaml", 1)), salt=b"s"))
 
 
 def config_map(value: str) -> dict[str, Any]:
