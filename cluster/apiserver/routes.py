@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from cluster.machinery.errors import NotFound
 from cluster.machinery.objects import Key
 from cluster.machinery.selectors import SelectorError, parse_field_selector
+
+ROUTES_MAX = 4096
+"""Routes of paths without a query that are remembered: clients ask for the same objects again and again."""
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
@@ -54,6 +58,15 @@ def is_true(text: str) -> bool:
 
 def parse_route(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Route:
     """The route of a request.  Raises NotFound for paths that are no clean path."""
+    return _parse_route(method, path, query) if query else _plain_route(method, path)
+
+
+@lru_cache(ROUTES_MAX)
+def _plain_route(method: str, path: str) -> Route:
+    return _parse_route(method, path, {})
+
+
+def _parse_route(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Route:
     segments = _segments_of(path)
     verb = _VERBS.get(method, method.lower())
     match segments:

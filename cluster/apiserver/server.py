@@ -7,6 +7,7 @@ own stream only: nothing is queued for it beyond one chunk.  Authentication alon
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections import OrderedDict
@@ -28,10 +29,14 @@ CONNECTIONS_MAX: Final = 4096
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 REQUEST_READ_TIMEOUT_S: Final = 32.0
 IDLE_TIMEOUT_S: Final = 150.0
+SWEEP_S: Final = 2.0
+"""How late such a timeout may be."""
 LINGER_TIMEOUT_S: Final = 1.0
 LINGER_SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
 COALESCE_S: Final = 0.003
-"""A stream that just sent waits this long before it sends again: bursts share one write."""
+COALESCE_MAX_S: Final = 0.024
+"""A stream that just sent waits this long before it sends again, and twice as long each time that there was more: events
+alone leave at once, those of a long burst share a write."""
 IDENTITY_TTL_S: Final = 10.0
 IDENTITIES_MAX: Final = 1024
 
@@ -56,7 +61,8 @@ class HttpsServer:
         self._tls = tls
         self._clock = clock
         self._listeners: list[socket.socket] = []
-        self._connections: dict[asyncio.Task[None], StreamSocket] = {}
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def listen(self, host: str, port: int) -> int:
         """Accept connections on an address; port 0 picks one.  Returns the port.  Raises OSError."""
@@ -80,6 +86,9 @@ class HttpsServer:
             loop.remove_reader(listener.fileno())
             listener.close()
         self._listeners.clear()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
         tasks = list(self._connections)
         for task in tasks:
             task.cancel()
@@ -104,8 +113,19 @@ class HttpsServer:
             stream = StreamSocket(tls, loop)
             connection = _Connection(stream, self._handler, self._identities)
             task = loop.create_task(connection.serve(), name="api-connection")
-            self._connections[task] = stream
+            self._connections[task] = connection
             task.add_done_callback(self._ended)
+            if self._sweeping is None:
+                self._sweeping = loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the connections whose peers were waited for long enough; runs while there are any."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self._connections.values()):
+            if connection.deadline < now:
+                connection.close()
+        self._sweeping = loop.call_later(SWEEP_S, self._sweep) if self._connections else None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._connections.pop(task).close()
@@ -144,6 +164,11 @@ class _Connection:
         self._identities = identities
         self._parser = RequestParser()
         self._certificate: bytes | None = None
+        self.deadline = math.inf
+        """When waiting for the peer becomes too long, by the event loop's clock."""
+
+    def close(self) -> None:
+        self._stream.close()
 
     async def serve(self) -> None:
         try:
@@ -197,12 +222,12 @@ class _Connection:
         return []
 
     async def _receive_within(self, timeout_s: float) -> bytes:
-        # A plain timer that closes the socket costs a fifth of asyncio.timeout, on every request.
-        timer = asyncio.get_running_loop().call_later(max(timeout_s, 0), self._stream.close)
+        # The server's sweep closes the socket then: a timer of its own for each request would cost more than the rest.
+        self.deadline = asyncio.get_running_loop().time() + timeout_s
         try:
-            return await self._stream.receive()
+            return await self._stream.receive_next()
         finally:
-            timer.cancel()
+            self.deadline = math.inf
 
     async def _answer(self, request: HttpRequest) -> bool:
         reply = await self._reply_to(request)
@@ -257,7 +282,7 @@ class _Connection:
         watcher = loop.create_task(self._peer_left(ready), name="api-stream-peer")
         try:
             await self._stream.send(_head(reply.status, None, reply.content_type, _headers_of(reply), close=False))
-            continue_at = 0.0
+            continue_at, interval_s = 0.0, COALESCE_S
             while True:
                 ready.clear()
                 chunk = source.take()
@@ -267,11 +292,14 @@ class _Connection:
                 if chunk:
                     # One take is bounded and may be the last: only an empty one says that there is something to wait for.
                     await self._stream.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                    continue_at = loop.time() + COALESCE_S
+                    continue_at = loop.time() + interval_s
                 else:
                     await ready.wait()
                     if (pause := continue_at - loop.time()) > 0:
+                        interval_s = min(2 * interval_s, COALESCE_MAX_S)
                         await asyncio.sleep(pause)
+                    else:
+                        interval_s = COALESCE_S
                 if watcher.done():
                     return False
         finally:

@@ -51,6 +51,13 @@ class StreamSocket:
             else:
                 return
 
+    async def receive_next(self) -> bytes:
+        """As `receive`, for a peer that is not expected to have sent anything yet: no vain look at the socket first."""
+        tls = self.tls
+        if tls is None or not tls.pending():
+            await self.readable()
+        return await self.receive()
+
     async def receive(self) -> bytes:
         """Some bytes, or empty at the end of the stream.  Raises OSError."""
         while True:
