@@ -34,7 +34,7 @@ from cluster.proxy.services import (
 from cluster.resources.builtin import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 MIN_INTERVAL_S = 0.1
-"""Between two changes of the rules; ten times the last one's duration where that is longer."""
+"""Between two changes of the rules; four times the last one's duration where that is longer."""
 REPAIR_INTERVAL_S = 10.0
 """Between two looks at what others may have changed."""
 RESYNC_INTERVAL_S = 60.0
@@ -180,7 +180,7 @@ class Proxy:
                 retry_s = min(retry_s * 2, RETRY_MAX_S)
                 continue
             retry_s = MIN_INTERVAL_S
-            await self._clock.sleep(max(MIN_INTERVAL_S, 10 * (self._clock.monotonic() - started)))
+            await self._clock.sleep(max(MIN_INTERVAL_S, 4 * (self._clock.monotonic() - started)))
 
     async def _repair(self) -> None:
         next_resync = 0.0

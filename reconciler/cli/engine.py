@@ -58,6 +58,12 @@ def prepare_engine(state_dir: Path, *, install: bool, say: Say) -> None:
             hint="start that engine, or unset DOCKER_HOST to use this host's own",
             code=Exit.NO_RUNTIME,
         )
+    if not install:
+        raise CommandError(
+            "no Docker engine answers, and --no-install forbids to install or start one",
+            hint="start Docker, or choose simulated containers with --runtime simulated",
+            code=Exit.NO_RUNTIME,
+        )
     if os.geteuid() != 0:
         raise CommandError(
             "no Docker engine answers, and only root can install or start one",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cluster.client.kubeconfig import load_kubeconfig
 from cluster.client.rest import HttpTransport
@@ -16,6 +18,7 @@ from cluster.resources.builtin import NODES, PODS, SERVICES
 from reconciler.crds.application import APPLICATIONS
 
 POLL_S = 0.2
+URL_WAIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,12 @@ async def watch_until_healthy(
             )
             over = asyncio.get_running_loop().time() > deadline or not alive()
             if healthy or over:
+                url = await _url(transport)
+                if url and healthy:
+                    await _answers(url)
                 return Summary(
                     applications=applications,
-                    url=await _url(transport),
+                    url=url,
                     commit=applications[0].revision if applications else "",
                     healthy=healthy,
                     waiting_for="; ".join(
@@ -75,6 +81,19 @@ async def watch_until_healthy(
             await asyncio.sleep(POLL_S)
     finally:
         await transport.close()
+
+
+async def _answers(url: str) -> None:
+    """Wait, but not long, until somebody accepts connections there: packet rules follow readiness by a moment."""
+    parts = urlsplit(url)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(URL_WAIT_S):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+                    writer.close()
+                    return
+                await asyncio.sleep(POLL_S / 4)
 
 
 async def _applications(transport: Transport) -> tuple[ApplicationSummary, ...]:
