@@ -70,7 +70,11 @@ def run(args: argparse.Namespace) -> int:
 
     summary: Summary = asyncio.run(
         watch_until_healthy(
-            running.kubeconfig, progress.say, timeout_s=args.timeout, alive=lambda: process.is_daemon(running.pid)
+            running.kubeconfig,
+            progress.say,
+            timeout_s=args.timeout,
+            alive=lambda: process.is_daemon(running.pid),
+            reachable=running.runtime != "simulated",
         )
     )
     if args.json:
