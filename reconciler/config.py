@@ -17,6 +17,7 @@ class Bootstrap:
     path: str = ""
     folder: str = ""
     branch: str = ""
+    """Or a full commit id, to stay at it; empty: the source's HEAD."""
     directory: str = ""
     """The part of the source that is applied; empty: all of it."""
     target_namespace: str = "default"

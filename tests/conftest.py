@@ -46,6 +46,7 @@ PARTS: dict[str, Callable[[], bool]] = {
             "dig",
             "etcd",
             "busybox",
+            "systemd-analyze",
             "docker-registry",
         )
     },

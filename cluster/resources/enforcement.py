@@ -77,6 +77,9 @@ SERVICE = _table(
     warned="externalIPs healthCheckNodePort loadBalancerClass loadBalancerIP loadBalancerSourceRanges"
     " sessionAffinityConfig trafficDistribution",
 )
+DEPLOYMENT = _table(
+    enforced="minReadySeconds paused progressDeadlineSeconds replicas revisionHistoryLimit selector strategy template",
+)
 
 FORBIDDEN_VALUES: Mapping[str, str] = {
     "hostUsers": "False",

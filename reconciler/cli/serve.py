@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--source", default="", help="a Git URL, a local repository or a folder to deploy")
     parser.add_argument("--path", default="", help="the folder inside the source (default: all of it)")
-    parser.add_argument("--ref", default="", help="branch, tag or commit (default: the source's HEAD)")
+    parser.add_argument("--ref", default="", help="a branch or a full commit id (default: the source's HEAD)")
     parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
     parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
     parser.add_argument(

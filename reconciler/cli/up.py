@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source", nargs="?", help="a Git URL, a local repository or a folder of manifests (default: the examples)"
     )
     parser.add_argument("--path", default="", help="the folder inside the source to deploy (default: all of it)")
-    parser.add_argument("--ref", default="", help="branch, tag or commit (default: the source's HEAD)")
+    parser.add_argument("--ref", default="", help="a branch or a full commit id (default: the source's HEAD)")
     parser.add_argument(
         "--state", type=Path, default=Path(".reconciler"), help="where state is kept (default: %(default)s)"
     )

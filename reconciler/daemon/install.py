@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ CRDS: Sequence[Obj] = (REPOSITORY_CRD, APPLICATION_CRD, RUN_CRD, INVENTORY_CRD)
 ESTABLISH_S = 30.0
 POLL_S = 0.05
 
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _APPLY = WriteOptions(field_manager=FIELD_MANAGER)
 
 
@@ -57,7 +59,7 @@ async def install_bootstrap(transport: Transport, bootstrap: Bootstrap) -> Key:
     where = {"url": bootstrap.url, "path": bootstrap.path, "folder": bootstrap.folder}
     spec: dict[str, Any] = {name: text for name, text in where.items() if text}
     if bootstrap.branch:
-        spec["ref"] = {"branch": bootstrap.branch}
+        spec["ref"] = {"commit" if _COMMIT.fullmatch(bootstrap.branch) else "branch": bootstrap.branch}
     key = Key(SYSTEM_NAMESPACE, bootstrap.name)
     meta = {"namespace": key.namespace, "name": key.name}
     repository = {

@@ -110,6 +110,9 @@ class Synchroniser:
         if outcome is not None and not state.recorded:
             await self._record(application, state, outcome, health, attempt.message(health))
         is_synced = attempt.is_clean and not holds
+        message = attempt.message(health)
+        if holds and not message:  # held since the attempt: drift that is only reported
+            message = f"{holds[0].ref}: {holds[0].reason}"
         if is_synced:
             state.applied = attempt.revision.id
         drifted = [str(action.ref) for action in holds if action.manifest is not None]
@@ -119,7 +122,7 @@ class Synchroniser:
             revision=attempt.revision,
             applied=is_synced,
             reason="" if is_synced else _reason_of(attempt, drifted),
-            message=attempt.message(health),
+            message=message,
             reconciling=outcome is None,
             stalled=outcome in (Outcome.FAILED, Outcome.PARTIAL),
             counts=attempt.counts,

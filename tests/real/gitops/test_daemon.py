@@ -164,6 +164,17 @@ async def test_a_mass_deletion_is_held_until_someone_approves_it(world: World) -
     await world.until(lambda: world.value("b0") is None and world.synced(second))
 
 
+async def test_a_commit_that_the_operator_names_is_stayed_at(world: World) -> None:
+    first = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.repository.commit("two", {"a.yaml": config_map("a", "2")})
+    world.settings = replace(
+        world.settings, bootstrap=Bootstrap(path=str(world.repository.path), branch=first, directory="")
+    )
+    world.start()
+    await world.until(lambda: world.synced(first))
+    assert world.value("a") == "1"
+
+
 async def test_a_rewritten_history_deletes_nothing(world: World) -> None:
     base = world.repository.commit("base", {"a.yaml": config_map("a", "0")})
     first = world.repository.commit("one", {"a.yaml": config_map("a"), "b.yaml": config_map("b")})
@@ -391,6 +402,8 @@ async def test_drift_that_is_only_reported_is_left_alone(world: World) -> None:
     world.api.put(CONFIG_MAPS, {**live, "data": {"value": "changed"}})
     await world.until(lambda: world.status().get("drifted") == ["ConfigMap default/a"])
     assert world.value("a") == "changed"
+    told = {condition["message"] for condition in world.status()["conditions"]}
+    assert told == {"ConfigMap default/a: was changed by someone else; only reported"}
 
 
 async def test_a_suspended_application_is_left_alone_until_it_is_resumed(world: World) -> None:

@@ -12,9 +12,9 @@ from cluster.resources.enforcement import Findings, Level, findings_of, service_
 from tests.unit.kubelet.shapes import container, pod
 
 
-def schema(*path: str, plural: str = "pods") -> Node:
-    """The schema of a part of v1.Pod; lists are entered."""
-    descriptor = builtin_catalog().get("", "v1", plural)
+def schema(*path: str, group: str = "", plural: str = "pods") -> Node:
+    """The schema of a part of a kind; lists are entered."""
+    descriptor = builtin_catalog().get(group, "v1", plural)
     assert descriptor is not None
     node = descriptor.node
     for part in path:
@@ -40,8 +40,12 @@ def test_every_served_field_has_its_line_in_the_table(table: Mapping[str, Level]
     assert sorted(table) == sorted(schema(*path).properties)
 
 
-def test_every_field_of_a_service_has_its_line_in_the_table() -> None:
-    assert sorted(enforcement.SERVICE) == sorted(schema("spec", plural="services").properties)
+@pytest.mark.parametrize(
+    ("table", "group", "plural"),
+    [(enforcement.SERVICE, "", "services"), (enforcement.DEPLOYMENT, "apps", "deployments")],
+)
+def test_every_field_of_other_kinds_has_its_line_too(table: Mapping[str, Level], group: str, plural: str) -> None:
+    assert sorted(table) == sorted(schema("spec", group=group, plural=plural).properties)
 
 
 @pytest.mark.parametrize(
