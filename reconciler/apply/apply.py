@@ -18,6 +18,7 @@ from cluster.machinery.errors import ApiError, Conflict, NotFound
 from cluster.machinery.objects import Obj, field_of, resource_version_of, uid_of, without_field
 from cluster.machinery.resource import Resource
 from reconciler.apply.inventory import Inventory
+from reconciler.apply.refusal import refusal_of
 from reconciler.model import Action, Done, Manifest, Owned, Verb
 from reconciler.projection import FIELD_MANAGER, projection_of
 
@@ -99,7 +100,7 @@ class Applier:
                 return Done(kept, owned=owned_of(manifest, trial))
             answer = await self._transport.patch(resource, action.ref.key, patch, options=_OPTIONS)
         except ApiError as error:
-            return Done(action, error=error.message)
+            return Done(action, error=refusal_of(manifest.obj, error))
         return Done(action, owned=owned_of(manifest, answer), version=resource_version_of(answer))
 
     async def _is_same(self, resource: Resource, action: Action, trial: Obj) -> bool:

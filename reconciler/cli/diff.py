@@ -21,6 +21,7 @@ from cluster.client.transport import Patch, PatchType, Transport, WriteOptions
 from cluster.machinery.errors import ApiError, NotFound
 from cluster.machinery.objects import Obj
 from cluster.machinery.yaml_dump import dump
+from reconciler.apply.refusal import refusal_of
 from reconciler.cli.access import configure_access, with_transport
 from reconciler.cli.columns import clean
 from reconciler.cli.exit_codes import CommandError, Exit
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 lines = await difference(transport, discovery, manifest, salt=salt)
             except ApiError as error:
-                problems.append(f"{manifest.origin}: {manifest.ref}: {error.message}")
+                problems.append(f"{manifest.origin}: {manifest.ref}: {refusal_of(manifest.obj, error)}")
                 continue
             if lines:
                 result = DIFFERENT

@@ -6,6 +6,7 @@ A cache only: losing it costs time.  Files that hold Secrets are never written t
 from __future__ import annotations
 
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ FORMAT = 1
 
 FILES_MAX = 20_000
 """Files remembered in memory."""
+
+
+_SECRET = re.compile(rb"""kind["']?\s*:\s*["']?Secret\b""")
+_QUOTED = re.compile(r"""'.*'|".*\"""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,9 @@ def parse(data: bytes) -> Parsed:
     try:
         documents = load_documents(data)
     except YamlError as error:
-        return Parsed((), error.message, error.line)
+        # An error may quote what stands there (an alias, a tag), and in a Secret that may be a value.
+        message = _QUOTED.sub("'***'", error.message) if _SECRET.search(data) else error.message
+        return Parsed((), message, error.line)
     parts = [Part(doc.obj, doc.line, digest_of(doc.obj)) for doc in documents if doc.obj is not None]
     return Parsed(tuple(parts))
 
