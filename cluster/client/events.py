@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from loguru import logger
@@ -66,7 +67,7 @@ class _Pending:
     type: str
     reason: str
     message: str
-    at: str
+    at: datetime
 
 
 class EventRecorder:
@@ -99,7 +100,7 @@ class EventRecorder:
             identity: tuple[str, ...] = kind_of_event
         else:
             identity = (*kind_of_event, message)
-        self._pending.append(_Pending(identity, about, type_, reason, message, format_time(self._clock.now())))
+        self._pending.append(_Pending(identity, about, type_, reason, message, self._clock.now()))
         self._wake.set()
 
     async def run(self) -> None:
@@ -129,9 +130,10 @@ class EventRecorder:
 
     async def _send(self, pending: _Pending) -> None:
         sent = self._sent.get(pending.identity)
+        at = format_time(pending.at)
         if sent is not None:
             self._sent.move_to_end(pending.identity)
-            body = {"count": sent.count + 1, "lastTimestamp": pending.at, "message": pending.message}
+            body = {"count": sent.count + 1, "lastTimestamp": at, "message": pending.message}
             try:
                 await self._transport.patch(EVENTS, sent.key, Patch(PatchType.STRATEGIC, body))
             except NotFound:
@@ -140,7 +142,9 @@ class EventRecorder:
                 sent.count += 1
                 return
         namespace = pending.involved.get("namespace") or "default"
-        name = f"{pending.involved['name']}.{self._entropy.token_bytes(8).hex()}"
+        # As upstream, names sort by time: that is the order in which clients list Events of the same second.
+        moment = int(pending.at.timestamp() * 1_000_000)
+        name = f"{pending.involved['name']}.{moment:013x}{self._entropy.token_bytes(2).hex()}"
         source = {"component": self._component} | ({"host": self._host} if self._host else {})
         await self._transport.create(
             EVENTS,
@@ -153,8 +157,8 @@ class EventRecorder:
                 "reason": pending.reason,
                 "message": pending.message,
                 "source": source,
-                "firstTimestamp": pending.at,
-                "lastTimestamp": pending.at,
+                "firstTimestamp": at,
+                "lastTimestamp": at,
                 "count": 1,
                 "eventTime": None,
                 "reportingComponent": self._component,

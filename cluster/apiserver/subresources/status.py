@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from cluster.apiserver.registry import Rules, status_rules
 from cluster.machinery.objects import Obj, field_of, with_field, without_field
 from cluster.resources.catalog import Descriptor
+from cluster.resources.pod import prepare_ephemeral_containers, validate_ephemeral_containers
 
 RulesOf: TypeAlias = Callable[[Descriptor], Rules]
 
@@ -19,7 +20,7 @@ def finalize_rules(descriptor: Descriptor) -> Rules:
 
 def ephemeral_container_rules(descriptor: Descriptor) -> Rules:
     """Pods: containers added for debugging; those that are there stay as they are (upstream: pod/strategy.go)."""
-    return Rules(_with_ephemeral_containers, lambda new, old: (), "ephemeralcontainers")
+    return Rules(prepare_ephemeral_containers, validate_ephemeral_containers, "ephemeralcontainers")
 
 
 RULES: Mapping[str, RulesOf] = {
@@ -35,14 +36,3 @@ def _with_finalizers(new: Obj, old: Obj) -> Obj:
     if not finalizers:
         return without_field(prepared, ("spec", "finalizers"))
     return with_field(prepared, ("spec", "finalizers"), list(finalizers))
-
-
-def _with_ephemeral_containers(new: Obj, old: Obj) -> Obj:
-    present = list(field_of(old, "spec", "ephemeralContainers", default=()))
-    names = {container["name"] for container in present}
-    added: list[Any] = [
-        container
-        for container in field_of(new, "spec", "ephemeralContainers", default=())
-        if container.get("name") not in names
-    ]
-    return with_field(old, ("spec", "ephemeralContainers"), present + added) if added else old

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,9 +22,12 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     state = tmp_path_factory.mktemp("served")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        options = ["--state", str(state), "--runtime", "simulated", "--port", str(probe.getsockname()[1])]
     with (state / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "reconciler.cli.main", "serve", "--state", str(state), "--runtime", "simulated"],
+            [sys.executable, "-m", "reconciler.cli.main", "serve", *options],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
-from tests.real.clients.manifests import config_map
 from tests.real.clients.served import Kubectl
 
 pytestmark = pytest.mark.needs("kubectl")
@@ -29,16 +30,27 @@ class TokenKubectl(Kubectl):
 @pytest.fixture
 def bot(kubectl: Kubectl) -> TokenKubectl:
     """A ServiceAccount that may read pods and own config maps called `mine`, and nothing else."""
-    kubectl("create", "serviceaccount", "bot")
-    kubectl("create", "role", "reader", "--verb=get,list,watch", "--resource=pods")
-    kubectl(
-        "create", "role", "owner", "--verb=get,update,patch,delete", "--resource=configmaps", "--resource-name=mine"
-    )
-    account = f"--serviceaccount={kubectl.namespace}:bot"
-    kubectl("create", "rolebinding", "reader", "--role=reader", account)
-    kubectl("create", "rolebinding", "owner", "--role=owner", account)
-    kubectl("create", "-f", "-", stdin=config_map("mine", a="1"))
-    kubectl("create", "-f", "-", stdin=config_map("other", a="1"))
+    namespace = kubectl.namespace
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    core = f"/api/v1/namespaces/{namespace}"
+    rules = {
+        "reader": {"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods"]},
+        "owner": {
+            "verbs": ["get", "update", "patch", "delete"],
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["mine"],
+        },
+    }
+    made: list[tuple[str, Any]] = [(f"{core}/serviceaccounts", {"metadata": {"name": "bot"}})]
+    for name, rule in rules.items():
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        subject = {"kind": "ServiceAccount", "name": "bot", "namespace": namespace}
+        made.append((f"{rbac}/roles", {"metadata": {"name": name}, "rules": [rule]}))
+        made.append((f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": role, "subjects": [subject]}))
+    made += [(f"{core}/configmaps", {"metadata": {"name": name}}) for name in ("mine", "other")]
+    for path, obj in made:
+        assert kubectl.server.request("POST", path, obj).status == 201
     return TokenKubectl(kubectl, kubectl("create", "token", "bot").strip())
 
 

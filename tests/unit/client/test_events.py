@@ -62,3 +62,22 @@ async def test_many_similar_events_become_one() -> None:
 async def test_an_object_that_floods_is_cut_off() -> None:
     events = await recorded(*["same"] * 100)
     assert [event["count"] for event in events] == [SPAM_BURST]
+
+
+async def test_names_sort_by_time() -> None:
+    sink, clock = EventSink(), SteppedClock()
+    recorder = EventRecorder(sink, clock, SeededEntropy(1), component="kubelet")  # type: ignore[arg-type]
+    task = asyncio.create_task(recorder.run())
+    for reason in ("Scheduled", "Pulling", "Created", "Started"):
+        recorder.event(POD, "Normal", reason, reason.lower())
+        await clock.step(0.001)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert [sink.events[name]["reason"] for name in sorted(sink.events)] == [
+        "Scheduled",
+        "Pulling",
+        "Created",
+        "Started",
+    ]
