@@ -24,8 +24,9 @@ class Identity:
 class ApiRequest:
     """One request of an authenticated caller.
 
-    `query` maps each parameter to its values in order.  `headers` has lower-case names; repeated ones are joined with a
-    comma.  `body` holds the bytes; an in-process caller leaves it empty and gives `obj`, already decoded.
+    `path` is as it was sent, still percent-encoded: `routes` decodes its parts, once.  `query` maps each parameter to its
+    values in order.  `headers` has lower-case names; repeated ones are joined with a comma.  `body` holds the bytes; an
+    in-process caller leaves it empty and gives `obj`, already decoded.
     """
 
     method: str

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import orjson
 from loguru import logger
@@ -254,7 +254,6 @@ class _Connection:
         path, _, query = request.target.partition("?")
         try:
             parameters = parse_qs(query, keep_blank_values=True, max_num_fields=1000, errors="strict") if query else {}
-            path = unquote(path, errors="strict") if "%" in path and "%2f" not in path.lower() else path
         except (ValueError, UnicodeDecodeError):
             return _plain(400, "the request's URL is not valid")
         try:

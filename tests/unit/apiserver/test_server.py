@@ -110,7 +110,7 @@ async def test_a_request_reaches_the_handler_decoded(world):
     connection = await world.connect()
     status, head, body = await exchange(connection, b"GET /a%20b/?x=1&x=2&y HTTP/1.1\r\nHost: h\r\n\r\n")
     assert status == 200
-    assert b'"path":"/a b/"' in body and b'"x":["1","2"]' in body and b'"y":[""]' in body
+    assert b'"path":"/a%20b/"' in body and b'"x":["1","2"]' in body and b'"y":[""]' in body
     assert b'Warning: 299 - "say \\"hi\\""' in head
     connection[1].close()
 
