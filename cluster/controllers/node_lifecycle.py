@@ -199,12 +199,14 @@ class NodeLifecycleController(Controller):
 
     def on_start(self, supervisor: Supervisor) -> None:
         self._heard: dict[str, _Heard] = {}
+        self._told: dict[str, set[str]] = {}
         supervisor.start("node-lifecycle-period", self._tick)
 
     async def reconcile(self, key: Key) -> Result:
         node = self.cache.get(NODES, key)
         if node is None:
             self._heard.pop(key.name, None)
+            self._told.pop(key.name, None)
             return DONE
         now = self.clock.now()
         if self._silent(node):
@@ -220,7 +222,14 @@ class NodeLifecycleController(Controller):
         pods = self.cache.on_node(key.name, PODS)
         ready = condition_of(node, "Ready")
         if ready is not None and ready.get("status") != "True":
-            await self.commit(plan_unready_pods(pods, now=now))
+            # Once each: a kubelet that is back says that they are ready before it says that its node is, and is right.
+            told = self._told.setdefault(key.name, set())
+            fresh = [pod for pod in pods if uid_of(pod) not in told]
+            await self.commit(plan_unready_pods(fresh, now=now))
+            told.update(uid_of(pod) for pod in fresh)
+            told.intersection_update(uid_of(pod) for pod in pods)
+        else:
+            self._told.pop(key.name, None)
         evictions = plan_evictions(node, pods, now=now)
         for write in evictions.writes:
             if isinstance(write, Delete) and (pod := self.cache.get(PODS, write.key)) is not None:

@@ -195,22 +195,20 @@ class NodeReporter:
         self._transport = transport
         self._clock = clock
         self._look = look
-        self._told: dict[str, Any] | None = None
-        self._told_at = 0.0
+        self._registered = False
+        self._report_at = 0.0
         self._heartbeat: Heartbeat | None = None
 
     async def beat(self) -> None:
-        """Once: the Lease, and the status when it changed or is five minutes old.  Raises ApiError."""
+        """Once: the Lease, and the status when the API has another or it is five minutes old.  Raises ApiError."""
         state = self._look()
-        node: Obj | None = None
-        if self._told is None:
-            node = await self._register(state)
+        node = await self._node(state)
         if self._heartbeat is None:
             owner = {
                 "apiVersion": "v1",
                 "kind": "Node",
                 "name": self._settings.node_name,
-                "uid": uid_of(node or await self._transport.get(NODES, self._key)),
+                "uid": uid_of(node),
             }
             self._heartbeat = Heartbeat(
                 self._transport, self._clock, key=Key(LEASE_NAMESPACE, self._settings.node_name), owner=owner
@@ -231,6 +229,18 @@ class NodeReporter:
     def _key(self) -> Key:
         return Key("", self._settings.node_name)
 
+    async def _node(self, state: NodeState) -> Obj:
+        """The Node as the API has it: others write it too, and call a node unknown that was cut off for a while."""
+        if self._registered:
+            try:
+                return await self._transport.get(NODES, self._key)
+            except NotFound:
+                # Someone deleted the Node, with what named it as its owner.
+                self._heartbeat = None
+        node = await self._register(state)
+        self._registered = True
+        return node
+
     async def _register(self, state: NodeState) -> Obj:
         wanted = node_object(self._settings, state.info)
         # With its status at once: a node without capacity would be tried, and told of, by the scheduler.
@@ -247,27 +257,23 @@ class NodeReporter:
             logger.info("node registered", node=self._settings.node_name)
         return node
 
-    async def _report(self, state: NodeState, node: Obj | None) -> None:
+    async def _report(self, state: NodeState, node: Obj) -> None:
         now = self._clock.monotonic()
-        old: Obj = (node.get("status") or {}) if node is not None else (self._told or {})
+        old: Obj = node.get("status") or {}
         status = node_status(self._settings, state, old, self._clock.now())
-        if self._told is not None and _quiet(status) == _quiet(self._told) and now - self._told_at < REPORT_MAX_S:
+        if now < self._report_at and _is_told(status, old):
             return
-        try:
-            await self._transport.patch(
-                NODES, self._key, Patch(PatchType.MERGE, {"status": status}), subresource="status"
-            )
-        except NotFound:
-            # Someone deleted the Node: register it again at the next beat.
-            self._told, self._heartbeat = None, None
-            raise
-        self._told, self._told_at = status, now
+        await self._transport.patch(NODES, self._key, Patch(PatchType.MERGE, {"status": status}), subresource="status")
+        self._report_at = now + REPORT_MAX_S
 
 
-def _quiet(status: dict[str, Any]) -> dict[str, Any]:
-    """`status` without what changes at every look."""
-    conditions = [
-        {name: value for name, value in condition.items() if name != "lastHeartbeatTime"}
-        for condition in status["conditions"]
-    ]
-    return {**status, "conditions": conditions}
+def _is_told(status: dict[str, Any], old: Obj) -> bool:
+    """`old` says everything that `status` does, whenever it said so."""
+    known = {condition["type"]: condition for condition in old.get("conditions") or ()}
+    same = all(old.get(name) == value for name, value in status.items() if name != "conditions")
+    return same and all(_quiet(each) == _quiet(known.get(each["type"], {})) for each in status["conditions"])
+
+
+def _quiet(condition: Obj) -> Obj:
+    """`condition` without what changes at every look."""
+    return {name: value for name, value in condition.items() if name != "lastHeartbeatTime"}

@@ -29,7 +29,7 @@ class RolloutsKeepTheirBounds(Rule):
         if change.plural != "pods":
             return
         pod = change.new or change.old
-        if pod is None or (owner := _deployment_of(view, pod)) is None or is_deleting(view.all("deployments")[owner]):
+        if pod is None or (owner := _deployment_of(view, pod)) is None or _is_ending(view, owner):
             return
         if change.new is not None and _is_ready(change.new):
             self._ready_at[uid_of(change.new)] = now
@@ -68,6 +68,12 @@ def _deployment_of(view: View, pod: Obj) -> Key | None:
     key = Key(namespace, above["name"])
     found = view.all("deployments").get(key)
     return key if found is not None and uid_of(found) == above["uid"] else None
+
+
+def _is_ending(view: View, deployment: Key) -> bool:
+    """It is to go, with its namespace or alone: then it promises nothing."""
+    namespace = view.all("namespaces").get(Key("", deployment.namespace))
+    return is_deleting(view.all("deployments")[deployment]) or namespace is None or is_deleting(namespace)
 
 
 def _is_active(pod: Obj) -> bool:
