@@ -23,6 +23,7 @@ from reconciler.cli.exit_codes import CommandError, Exit
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+EXAMPLE = "apps/web/web.yaml"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -172,16 +173,22 @@ def _say_how_to_go_on(running: process.Running, summary: object) -> None:
     from reconciler.cli.watch_up import Summary
 
     assert isinstance(summary, Summary)
-    repository = running.repository
     command = "./dev run" if (Path.cwd() / "dev").exists() else "reconciler"
     if summary.url:
         print(f"\nOpen   {summary.url}")
     print(f"\nexport KUBECONFIG={running.kubeconfig}\n\nTry:")
-    print("  kubectl get pods,services -A")
-    if Path(repository).is_dir():
-        edit = 'sed -i \'s/Hello/Good day/; s/value: "1"/value: "2"/\' apps/web/web.yaml'
-        print(f"  (cd {repository} && {edit} && git commit -am 'Greet politely') && kubectl get pods -w")
-        print(f"  (cd {repository} && git revert --no-edit HEAD) && {command} history")
+    print("\n".join(f"  {step}" for step in next_steps(Path(running.repository), command)))
+
+
+def next_steps(source: Path, command: str) -> list[str]:
+    """What to try: everywhere look; in a Git repository here revert; in the examples' change something."""
+    steps = ["kubectl get pods,services -A"]
+    if not (source / ".git").exists():
+        return [*steps, f"{command} status"]
+    if (source / EXAMPLE).is_file():
+        edit = f'sed -i \'s/Hello/Good day/; s/value: "1"/value: "2"/\' {EXAMPLE}'
+        steps.append(f"(cd {source} && {edit} && git commit -am 'Greet politely') && kubectl get pods -w")
+    return [*steps, f"(cd {source} && git revert --no-edit HEAD) && {command} history"]
 
 
 def _stay(daemon: subprocess.Popen[bytes], running: process.Running) -> int:
