@@ -19,6 +19,7 @@ MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 ANONYMOUS = Identity("system:anonymous", (UNAUTHENTICATED,))
+IMPERSONATION = "impersonate-"
 EXTRA_HEADER = "impersonate-extra-"
 
 
@@ -70,6 +71,8 @@ class Authorizer:
         Raises Forbidden unless the caller may impersonate each of the user, groups, uid and extras named.
         """
         headers = request.headers
+        if not any(header.startswith(IMPERSONATION) for header in headers):
+            return request.user
         name = headers.get("impersonate-user", "")
         groups = [group.strip() for group in headers.get("impersonate-group", "").split(",") if group.strip()]
         uid = headers.get("impersonate-uid", "")

@@ -97,6 +97,7 @@ class Rbac:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._tables = [state.table(each) for each in (ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)]
         self._as_of = (-1, -1, -1, -1)
         self._rules: dict[tuple[str, tuple[str, ...]], Rules] = {}
         self._decisions: dict[tuple[str, tuple[str, ...], Access], bool] = {}
@@ -131,13 +132,8 @@ class Rbac:
         return self._rules_in(ROLES, Key(namespace, str(role_ref.get("name", ""))))
 
     def _refresh(self) -> None:
-        table = self._state.table
-        as_of = (
-            table(ROLES).revision,
-            table(ROLE_BINDINGS).revision,
-            table(CLUSTER_ROLES).revision,
-            table(CLUSTER_ROLE_BINDINGS).revision,
-        )
+        roles, role_bindings, cluster_roles, cluster_role_bindings = self._tables
+        as_of = (roles.revision, role_bindings.revision, cluster_roles.revision, cluster_role_bindings.revision)
         if as_of != self._as_of:
             self._as_of = as_of
             self._rules.clear()

@@ -12,6 +12,8 @@ import socket
 import ssl
 from typing import Final
 
+from cluster.base.readiness import Readiness
+
 RECEIVE_SIZE_BYTES: Final = 65_536
 SEND_SLICE_BYTES: Final = 65_536
 
@@ -27,7 +29,7 @@ class StreamSocket:
         self._sock = sock
         self._loop = loop
         self._fd = sock.fileno()
-        self._reader: asyncio.Future[None] | None = None
+        self._reader: Readiness | None = None
         self._writer: asyncio.Future[None] | None = None
         self._registered = False
         self._closed = False
@@ -104,7 +106,7 @@ class StreamSocket:
         if not self._registered:
             self._loop.add_reader(self._fd, self._on_readable)
             self._registered = True
-        self._reader = self._loop.create_future()
+        self._reader = Readiness(self._loop)
         try:
             await self._reader
         finally:
@@ -126,8 +128,8 @@ class StreamSocket:
         if self._reader is None:
             self._loop.remove_reader(self._fd)
             self._registered = False
-        elif not self._reader.done():
-            self._reader.set_result(None)
+        else:
+            self._reader.fire()
 
     def _on_writable(self) -> None:
         if self._writer is not None and not self._writer.done():
@@ -140,7 +142,8 @@ class StreamSocket:
         self._closed = True
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
-        for waiter in (self._reader, self._writer):
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(ConnectionAbortedError("closed"))
+        if self._reader is not None:
+            self._reader.fail(ConnectionAbortedError("closed"))
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_exception(ConnectionAbortedError("closed"))
         self._sock.close()

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
-import gc
 import json
 import os
 import signal
@@ -102,13 +101,6 @@ async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
     return Exit.OK
 
 
-def _spare_the_collector() -> None:
-    """What is loaded by now stays: looking for cycles in it again and again would cost more than it finds."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 def _stop_signal() -> asyncio.Event:
     """Set when the process is asked to end."""
     stopping = asyncio.Event()
@@ -120,6 +112,7 @@ def _stop_signal() -> asyncio.Event:
 async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from loguru import logger
 
+    from cluster.base.collector import spare_what_is_loaded
     from cluster.compose import Cluster
     from cluster.machine import machine_ports
     from reconciler.cli.bootstrap import bootstrap_of, start_gitops
@@ -137,7 +130,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
             _give_to_invoker(settings.kubeconfig)
             _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
             logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
-            _spare_the_collector()
+            spare_what_is_loaded()
             await stopping.wait()
         finally:
             logger.info("stopping; containers keep running")

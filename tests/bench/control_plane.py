@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from pathlib import Path
 
+from cluster.base.collector import spare_what_is_loaded
 from cluster.base.log import configure
 from cluster.compose import ControlPlane
 from cluster.config import create_settings, free_port
@@ -21,7 +21,7 @@ async def serve(state: Path) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await plane.start()
-    gc.freeze()
+    spare_what_is_loaded()
     print("ready", flush=True)
     await stopping.wait()
     await plane.stop()
