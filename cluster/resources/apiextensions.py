@@ -52,7 +52,7 @@ class CrdStrategy(GenericStrategy):
         stored += [
             v["name"]
             for v in prepared["spec"].get("versions") or ()
-            if v.get("storage") and v.get("name") not in stored
+            if v.get("storage") and v.get("name") and v["name"] not in stored
         ]
         return {**prepared, "status": {**status, "storedVersions": stored}}
 

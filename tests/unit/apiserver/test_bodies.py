@@ -68,7 +68,7 @@ META = {
     "name": "c",
     "labels": {"a": "b"},
     "annotations": {"a": "b"},
-    "finalizers": ["a/b"],
+    "finalizers": ["example.com/b"],
     "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "u"}],
     "generateName": "x",
 }
@@ -145,11 +145,11 @@ BODIES: dict[str, Any] = {
 }
 
 
-def with_strange_parts(obj: Any) -> Iterator[Any]:
+def with_strange_parts(obj: Any, strange_values: tuple[Any, ...] = STRANGE) -> Iterator[Any]:
     """`obj` with each of its parts, one at a time, replaced by each strange value."""
     if isinstance(obj, dict | list):
         for place, part in list(obj.items()) if isinstance(obj, dict) else list(enumerate(obj)):
-            for strange in (*STRANGE, *with_strange_parts(part)):
+            for strange in (*strange_values, *with_strange_parts(part, strange_values)):
                 changed = copy.copy(obj)
                 changed[place] = strange
                 yield changed
@@ -164,6 +164,37 @@ async def test_a_strange_part_of_a_body_is_refused_or_taken_but_never_a_fault() 
                 data = orjson.dumps(strange)
                 reply = await server(ApiRequest("POST", path, ADMIN, query, json, data))
                 assert reply.status < 500, f"{path} {data.decode()}"
+
+
+STORED = [path for path, body in BODIES.items() if "name" in body.get("metadata", {}) and "/pods/" not in path]
+
+
+@pytest.mark.parametrize(
+    ("method", "media_type"),
+    [
+        ("PUT", "application/json"),
+        ("PATCH", "application/merge-patch+json"),
+        ("PATCH", "application/strategic-merge-patch+json"),
+        ("PATCH", "application/apply-patch+yaml"),
+    ],
+)
+async def test_a_strange_part_of_a_change_is_refused_or_taken_but_never_a_fault(method: str, media_type: str) -> None:
+    async with running() as server:
+        for path in STORED:
+            made = await server(ApiRequest("POST", path, ADMIN, body=orjson.dumps(BODIES[path])))
+            assert made.status == 201
+            obj = orjson.loads(made.body or orjson.dumps(made.obj))
+            meta = {key: obj["metadata"][key] for key in obj["metadata"] if key not in _SERVERS_OWN}
+            kind = {"apiVersion": obj["apiVersion"], "kind": obj["kind"]}
+            query = {"dryRun": ["All"], "fieldManager": ["m"], "force": ["true"]}
+            for strange in with_strange_parts({**obj, "metadata": meta}, (None, -1, "x", [None], {"a": None})):
+                body = orjson.dumps({**strange, **kind})
+                url = f"{path}/{BODIES[path]['metadata']['name']}"
+                reply = await server(ApiRequest(method, url, ADMIN, query, {"content-type": media_type}, body))
+                assert reply.status < 500, f"{path} {body.decode()}"
+
+
+_SERVERS_OWN = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
 
 
 @pytest.mark.parametrize(
