@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from reconciler.crds.application import APPLICATIONS
 
 def configure_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kubeconfig", type=Path, help="the cluster's kubeconfig (default: $KUBECONFIG, ~/.kube/config)"
+        "--kubeconfig",
+        type=Path,
+        help="the cluster's kubeconfig (default: $KUBECONFIG, ./.reconciler/kubeconfig, ~/.kube/config)",
     )
     parser.add_argument("--context", default="", help="a context of the kubeconfig")
     parser.add_argument("-n", "--namespace", default="", help="only applications of this namespace (default: all)")
@@ -28,7 +31,7 @@ def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitabl
     """Run `act` and return its exit code.  Raises CommandError when the cluster cannot be reached or refuses."""
 
     async def run() -> int:
-        transport = HttpTransport(load_kubeconfig(args.kubeconfig, context=args.context))
+        transport = HttpTransport(load_kubeconfig(args.kubeconfig or _of_this_folder(), context=args.context))
         try:
             return await act(transport)
         finally:
@@ -44,6 +47,12 @@ def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitabl
         raise CommandError(error.message, hint="is the cluster running? `reconciler up` starts one") from error
     except ApiError as error:
         raise CommandError(error.message) from error
+
+
+def _of_this_folder() -> Path | None:
+    """The cluster that `up` runs from here, unless $KUBECONFIG names another."""
+    path = Path(".reconciler") / "kubeconfig"
+    return path if not os.environ.get("KUBECONFIG") and path.is_file() else None
 
 
 async def applications(transport: Transport, namespace: str) -> Sequence[Obj]:
