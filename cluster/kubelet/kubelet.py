@@ -34,6 +34,7 @@ from cluster.kubelet.runtime.api import (
     ContainerStreams,
     EngineError,
     EngineInfo,
+    EngineUnavailable,
     ImageStore,
     PodNetwork,
     Sandbox,
@@ -53,6 +54,8 @@ from cluster.resources.builtin import PODS, SERVICES
 
 TICK_S = 1.0
 RELIST_S = 10.0
+EVENTS_RETRY_S = 1.0
+"""Between two attempts at the events of an engine that is away; the regular look says that it is."""
 REFILL_DELAY_S = 0.5
 REFILL_DELAYS_MAX = 20
 """How long after the last pod took a sandbox the pool is filled, and how often a burst may put it off: pods come first."""
@@ -186,16 +189,36 @@ class Kubelet:
     async def _run_events(self) -> None:
         """The engine's events are hints to look again; when they break off, everything is looked at."""
         await self._adopted.wait()
-        try:
-            async for event in self._engine.events():
-                for uid, worker in self._workers.items():
-                    sandbox = self._claimed.get(uid)
-                    own = event.labels.get("io.kubernetes.pod.uid") == uid
-                    if own or (sandbox is not None and sandbox.id == event.container_id):
-                        worker.wake()
-        finally:
+        while True:
+            try:
+                async for event in self._engine.events():
+                    for uid, worker in self._workers.items():
+                        sandbox = self._claimed.get(uid)
+                        own = event.labels.get("io.kubernetes.pod.uid") == uid
+                        if own or (sandbox is not None and sandbox.id == event.container_id):
+                            worker.wake()
+            except EngineUnavailable as error:
+                await self._engine_is(None, error.message)
+            await self._clock.sleep(EVENTS_RETRY_S)
+            with contextlib.suppress(EngineError):
+                await self._engine_is(await self._engine.info())
             for worker in self._workers.values():
                 worker.wake()
+
+    async def _engine_is(self, info: EngineInfo | None, reason: str = "") -> None:
+        """Keep what is known of the engine (None: it does not answer); the Node says it at once when that turns."""
+        turned = (self._info is None) != (info is None)
+        self._info = info
+        if not turned:
+            return
+        if info is None:
+            logger.warning("container engine does not answer", node=self._settings.node_name, reason=reason)
+        else:
+            logger.info("container engine answers again", node=self._settings.node_name)
+        try:
+            await self._reporter.beat()
+        except ApiError as error:
+            logger.warning("node status not reported", node=self._settings.node_name, reason=error.message)
 
     async def _run_housekeeping(self) -> None:
         await self._adopted.wait()
@@ -207,7 +230,10 @@ class Kubelet:
                 worker.tick(now)
             if self._clock.monotonic() >= relist_at:
                 relist_at = self._clock.monotonic() + RELIST_S
-                await self._relist()
+                try:
+                    await self._relist()
+                except EngineError as error:
+                    logger.warning("containers not listed", node=self._settings.node_name, reason=error.message)
 
     async def _run_refill(self) -> None:
         await self._adopted.wait()
@@ -218,7 +244,11 @@ class Kubelet:
                 await self._clock.sleep(REFILL_DELAY_S)
                 if not self._taken.is_set():
                     break
-            await self._sandboxes.fill()
+            try:
+                await self._sandboxes.fill()
+            except EngineError as error:
+                # Pods start without; the next regular look tries again.
+                logger.warning("no sandboxes made ahead", node=self._settings.node_name, reason=error.message)
 
     async def _run_node(self) -> None:
         # The first report waits a moment for the engine, so that a node that is well does not start out NotReady.
@@ -256,10 +286,9 @@ class Kubelet:
             del self._workers[uid]
             await self._supervisor.cancel(_task_name(uid))
         try:
-            self._info = await self._engine.info()
+            await self._engine_is(await self._engine.info())
         except EngineError as error:
-            self._info = None
-            logger.warning("container engine does not answer", node=self._settings.node_name, reason=error.message)
+            await self._engine_is(None, error.message)
             return
         for worker in list(self._workers.values()):
             worker.wake()

@@ -6,6 +6,7 @@ Upstream: pkg/kubelet/nodestatus, pkg/kubelet/kubelet_node_status.go.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -198,9 +199,14 @@ class NodeReporter:
         self._registered = False
         self._report_at = 0.0
         self._heartbeat: Heartbeat | None = None
+        self._beating = asyncio.Lock()
 
     async def beat(self) -> None:
         """Once: the Lease, and the status when the API has another or it is five minutes old.  Raises ApiError."""
+        async with self._beating:
+            await self._beat()
+
+    async def _beat(self) -> None:
         state = self._look()
         node = await self._node(state)
         if self._heartbeat is None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
 from cluster.client.transport import DeleteOptions
 from cluster.machinery.objects import Key
-from cluster.machinery.timestamps import parse_time
 from cluster.resources.builtin import PODS
 from tests.real.kubelet.conftest import DockerNode
 from tests.real.kubelet.shapes import PATIENT, phase, ready, restarted, script, status_of, waits_for
@@ -143,17 +141,11 @@ async def test_a_probe_that_takes_too_long_has_failed_and_nothing_of_it_is_left(
 async def test_a_crash_is_told_waited_for_and_tried_again(shared: DockerNode) -> None:
     await shared.create("crash", script("echo dying; exit 7"))
     await shared.create("odd", {"command": ["/no/such/program"]}, restartPolicy="Never")
-    began = time.monotonic()
     pod = await shared.until("crash", waits_for("CrashLoopBackOff"))
     status = status_of(pod)
     assert status["restartCount"] == 1
     assert status["lastState"]["terminated"]["exitCode"] == 7
     assert status["state"]["waiting"]["message"].startswith("back-off 10s restarting failed container=app")
-    first_end = parse_time(status["lastState"]["terminated"]["finishedAt"])
-    pod = await shared.until("crash", lambda pod: status_of(pod).get("restartCount", 0) >= 2)
-    assert time.monotonic() - began > 8
-    ended = status_of(pod).get("lastState", {}).get("terminated") or status_of(pod)["state"]["terminated"]
-    assert (parse_time(ended["finishedAt"]) - first_end).total_seconds() >= 0
     odd = await shared.pod("odd")
     assert not ready(odd)
     await shared.delete("crash")
