@@ -85,16 +85,17 @@ def status_of(rs: Obj, pods: Sequence[Obj], *, now: datetime, failure: Failure |
     others = [c for c in field_of(rs, "status", "conditions", default=()) if c.get("type") != "ReplicaFailure"]
     if failure is not None:
         old = condition_of(rs, "ReplicaFailure")
-        since = old.get("lastTransitionTime") if old is not None and old.get("reason") == failure.reason else None
-        others.append(
-            {
+        # The first message stays: each names another generated pod, and a status that changes with every attempt
+        # would have the attempts follow each other without pause.
+        if old is None or old.get("reason") != failure.reason:
+            old = {
                 "type": "ReplicaFailure",
                 "status": "True",
-                "lastTransitionTime": since or format_time(now),
+                "lastTransitionTime": format_time(now),
                 "reason": failure.reason,
                 "message": failure.message,
             }
-        )
+        others.append(old)
     if others:
         status["conditions"] = others
     return status

@@ -94,6 +94,13 @@ def test_a_failure_becomes_a_condition_whose_time_stays() -> None:
     assert "conditions" not in status_of(rs, [], now=NOW, failure=None)
 
 
+def test_refusals_that_name_another_pod_each_time_leave_the_status_as_it_is() -> None:
+    later = datetime(2026, 1, 1, 0, 5, tzinfo=UTC)
+    first = status_of(replica_set(2), [], now=later, failure=Failure("FailedCreate", 'pods "web-aaaaa" is forbidden'))
+    rs = replica_set(2) | {"status": first}
+    assert status_of(rs, [], now=later, failure=Failure("FailedCreate", 'pods "web-bbbbb" is forbidden')) == first
+
+
 def test_matching_orphans_are_adopted_and_strangers_released() -> None:
     rs = replica_set()
     other = replica_set("other")
