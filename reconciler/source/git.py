@@ -15,6 +15,7 @@ from reconciler.model import Revision
 from reconciler.source import refs
 from reconciler.source.command import Credentials, Git
 from reconciler.source.objects import ObjectReader
+from reconciler.source.peek import Peek
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +100,29 @@ class RemoteRepository(_Repository):
         self._credentials = credentials
         self._timeout_s = timeout_s
         mirror = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"
+        self._peek = Peek(url, credentials, timeout_s=timeout_s)
+        self._newest: Revision | None = None
         super().__init__(git, mirror)
 
     async def head(self) -> Revision:
+        newest = self._newest
+        if newest is not None and newest.id == (self._ref.commit or await self._peek.commit(self._ref.full_name)):
+            return newest
+        self._newest = await self._fetched()
+        return self._newest
+
+    async def read(self, blobs: Sequence[str]) -> Mapping[str, bytes | TooLarge]:
+        try:
+            return await super().read(blobs)
+        except StageError:
+            self._newest = None  # the mirror may be damaged: the next look is a whole one
+            raise
+
+    async def close(self) -> None:
+        await self._peek.close()
+        await super().close()
+
+    async def _fetched(self) -> Revision:
         commit = self._ref.commit or await self._advertised()
         await self._initialise()
         if not await self._has(commit):
