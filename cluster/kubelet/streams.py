@@ -20,11 +20,13 @@ from cluster.kubelet.runtime.api import (
     NoSuchContainer,
     PodNetwork,
 )
-from cluster.machinery.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
+from cluster.machinery.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, TooManyRequests
 from cluster.machinery.timestamps import parse_time
 
 READ_MAX = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
+FOLLOWERS_MAX = 100
+"""Logs followed at once: each keeps a connection to the engine, of which probes and starts need some too."""
 
 
 class KubeletChannel:
@@ -44,6 +46,7 @@ class KubeletChannel:
         self._streams = streams
         self._clock = clock
         self._address_of = address_of
+        self._followers = 0
 
     async def logs(self, container: ContainerRef, options: LogOptions) -> AsyncIterator[bytes]:
         observed = await self._find(container)
@@ -62,10 +65,14 @@ class KubeletChannel:
         elif options.since_time:
             since = parse_time(options.since_time)
         left = options.limit_bytes
+        follow = options.follow and not options.previous
+        if follow and self._followers >= FOLLOWERS_MAX:
+            raise TooManyRequests(f"{FOLLOWERS_MAX} logs of this node are being followed already")
+        self._followers += follow
         try:
             async for chunk in self._streams.logs(
                 chosen.id,
-                follow=options.follow and not options.previous,
+                follow=follow,
                 since=since,
                 tail_lines=options.tail_lines,
                 timestamps=options.timestamps,
@@ -79,6 +86,8 @@ class KubeletChannel:
                         return
         except EngineError as error:
             raise _api_error(error) from error
+        finally:
+            self._followers -= follow
 
     async def exec(
         self, container: ContainerRef, command: Sequence[str], *, stdin: bool, stdout: bool, stderr: bool, tty: bool

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cluster.client.node_channel import ContainerRef, LogOptions
 from cluster.client.transport import DeleteOptions
 from cluster.kubelet.runtime.api import ContainerSpec, State
-from cluster.machinery.errors import NotFound
+from cluster.kubelet.streams import FOLLOWERS_MAX
+from cluster.machinery.errors import NotFound, TooManyRequests
 from cluster.machinery.objects import Key, Obj, uid_of
 from cluster.resources.builtin import CONFIG_MAPS, LEASES, NODES, PODS
 from cluster.simulation.engine import Behaviour
@@ -356,3 +360,48 @@ async def test_a_failed_post_start_hook_kills_the_container(tmp_path: Path) -> N
         await machine.create(pod(container(lifecycle={"postStart": {"exec": {"command": ["hello"]}}})))
         await machine.until(waits_for("CrashLoopBackOff"))
         assert "FailedPostStartHook" in machine.said.reasons
+
+
+async def test_a_changed_config_map_is_in_the_volumes_of_all_its_pods_within_a_minute(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        meta = {"name": "config", "namespace": "default"}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "old"}}
+        await machine.api.create(CONFIG_MAPS, config)
+        volumes = [{"name": "c", "configMap": {"name": "config"}}]
+        files: list[Path] = []
+        for name in ("one", "two", "three"):
+            made = await machine.create(pod(name=name, volumes=volumes))
+            await machine.until(ready, name)
+            files.append(tmp_path / "pods" / uid_of(made) / "volumes" / "configMap" / "c" / "a")
+            for _ in range(11):
+                await machine.step()  # so that each reads at another time, and some what another has just read
+        for value in ("new", "newer", "newest"):
+            live = await machine.api.get(CONFIG_MAPS, Key("default", "config"))
+            await machine.api.update(CONFIG_MAPS, {**live, "data": {"a": value}})
+            for _ in range(60):
+                await machine.step()
+            assert [file.read_text() for file in files] == [value] * 3
+            for _ in range(7):
+                await machine.step()
+
+
+async def test_more_followers_than_the_bound_are_refused(tmp_path: Path) -> None:
+    async with node(tmp_path) as machine:
+        made = await machine.create(pod())
+        await machine.until(ready)
+        channel = machine.kubelet.channel()
+        ref = ContainerRef("default", "web", uid_of(made), "app")
+        options = LogOptions(follow=True)
+        followers = [asyncio.ensure_future(anext(channel.logs(ref, options), b"")) for _ in range(FOLLOWERS_MAX)]
+        await machine.step()
+        with pytest.raises(TooManyRequests):
+            await anext(channel.logs(ref, options))
+        assert await anext(channel.logs(ref, LogOptions()), b"") == b""
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+        again = asyncio.ensure_future(anext(channel.logs(ref, options), b""))
+        await machine.step()
+        assert not again.done()
+        again.cancel()
+        await asyncio.gather(again, return_exceptions=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.base.pki import create_ca, issue_serving
 from cluster.kubelet.grpc_health import HealthReader, request_bytes
 from cluster.kubelet.probe_runners import Answer, BadHandler, NetworkProbeRunner, Target, port_of
 from cluster.kubelet.probes import Outcome, ProbeKind, ProbeSpec
@@ -19,7 +23,7 @@ HEADERS_FRAME = (1).to_bytes(3, "big") + bytes((1, 4)) + (1).to_bytes(4, "big") 
 
 
 @asynccontextmanager
-async def server(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+async def server(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A port that sends `answer` to whatever comes; and what came."""
     came: list[bytes] = []
 
@@ -28,7 +32,7 @@ async def server(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
         writer.write(answer)
         writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with listening:
         yield listening.sockets[0].getsockname()[1], came
 
@@ -58,6 +62,21 @@ async def test_an_http_answer_decides(line: bytes, outcome: Outcome) -> None:
     assert answer.outcome is outcome
     assert came[0].startswith(b"GET /healthz?x=1 HTTP/1.1\r\n")
     assert b"\r\nHost: example.com\r\n" in came[0]
+
+
+async def test_https_trusts_any_certificate_and_needs_one(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    pair = issue_serving(create_ca("nobody knows it", now=now), "elsewhere", ["elsewhere.example"], now=now)
+    (tmp_path / "crt").write_bytes(pair.certificate)
+    (tmp_path / "key").write_bytes(pair.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    async with server(b"HTTP/1.1 204 No Content\r\n\r\n", context) as (port, came):
+        assert (await probed({"httpGet": {"port": port, "scheme": "HTTPS"}})).outcome is Outcome.SUCCESS
+        assert came[0].startswith(b"GET / HTTP/1.1\r\n")
+        assert (await probed({"httpGet": {"port": port}})).outcome is Outcome.FAILURE
+    async with server(b"HTTP/1.1 200 OK\r\n\r\n") as (port, _):
+        assert (await probed({"httpGet": {"port": port, "scheme": "HTTPS"}})).outcome is Outcome.FAILURE
 
 
 async def test_a_header_that_would_smuggle_another_request_is_not_sent() -> None:
