@@ -17,6 +17,7 @@ from cluster.apiserver.routes import is_true
 from cluster.apiserver.state import Row
 from cluster.base.clock import Clock
 from cluster.machinery.errors import BadRequest, Cause, conflict, invalid_object
+from cluster.machinery.numbers import whole_number
 from cluster.machinery.objects import Key, Obj, is_deleting, meta_of
 from cluster.machinery.resource import Resource
 from cluster.store import api as store_api
@@ -47,9 +48,9 @@ def deletion_of(call: Call) -> Deletion:
     request = call.request
     grace: Any = body.get("gracePeriodSeconds")
     if grace is None and (text := request.parameter("gracePeriodSeconds")):
-        if not text.lstrip("-").isdigit():
+        if (seconds := whole_number(text.removeprefix("-"))) is None:
             raise BadRequest(f'gracePeriodSeconds: Invalid value: "{text}"')
-        grace = int(text)
+        grace = -seconds if text.startswith("-") else seconds
     policy = body.get("propagationPolicy") or request.parameter("propagationPolicy")
     orphans = body.get("orphanDependents")
     if orphans is None and (text := request.parameter("orphanDependents")):

@@ -16,6 +16,7 @@ from cluster.apiserver.call import Call, RowsResult
 from cluster.apiserver.selection import Selection, candidates, matcher_of, selection_of
 from cluster.apiserver.state import ROOT, Row, State, Table, prefix_of, row_of_record
 from cluster.machinery.errors import BadRequest, Cause, Expired, Invalid, invalid_object
+from cluster.machinery.numbers import whole_number
 from cluster.store.api import Compacted, Store
 
 _TOO_OLD = (
@@ -51,20 +52,20 @@ def limit_of(call: Call) -> int:
     text = call.request.parameter("limit")
     if not text:
         return 0
-    if not text.isdigit():
+    if (limit := whole_number(text)) is None:
         raise BadRequest(f'limit: Invalid value: "{text}"')
-    return int(text)
+    return limit
 
 
 def revision_of(text: str) -> int:
     """A resourceVersion as a number; unset and `0` are 0."""
     if not text:
         return 0
-    if not text.isdigit():
+    if (revision := whole_number(text)) is None:
         raise BadRequest(
             f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         )
-    return int(text)
+    return revision
 
 
 def _check(version: str, match: str, token: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from cluster.base.entropy import SUFFIX_ALPHABET
+from cluster.machinery.numbers import whole_number
 from cluster.machinery.objects import (
     Obj,
     annotations_of,
@@ -63,8 +64,7 @@ def old_replica_sets(replica_sets: Sequence[Obj], new: Obj | None) -> list[Obj]:
 
 def revision_number(obj: Obj) -> int:
     """The number in its revision annotation; 0 without a usable one."""
-    text = annotations_of(obj).get(REVISION, "")
-    return int(text) if text.isdecimal() else 0
+    return whole_number(annotations_of(obj).get(REVISION, "")) or 0
 
 
 def next_revision(old: Sequence[Obj]) -> int:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from math import ceil, floor
 
 from cluster.controllers.deployment_revisions import DESIRED, MAX, by_creation, desired_replicas
+from cluster.machinery.numbers import whole_number
 from cluster.machinery.objects import Obj, annotations_of, field_of, name_of
 
 
@@ -200,8 +201,8 @@ def _proportion(deployment: Obj, rs: Obj, to_add: int, added: int) -> int:
     if desired_replicas(deployment) == 0:
         fraction = -size
     else:
-        text = annotations_of(rs).get(MAX, "")
-        former = int(text) if text.isdecimal() else int(field_of(deployment, "status", "replicas", default=0))
+        stated = whole_number(annotations_of(rs).get(MAX, ""))
+        former = stated if stated is not None else int(field_of(deployment, "status", "replicas", default=0))
         if former <= 0:
             return 0
         # Half away from zero, as upstream's integer rounding does.
@@ -218,7 +219,5 @@ def _share(value: int | str, total: int) -> float:
     """An int-or-percent of `total`; a text that is neither counts as zero (validation refuses it)."""
     if isinstance(value, int):
         return value
-    number = value.removesuffix("%")
-    if not number.isdecimal():
-        return 0
-    return int(number) * total / 100 if value.endswith("%") else int(number)
+    number = whole_number(value.removesuffix("%")) or 0
+    return number * total / 100 if value.endswith("%") else number

@@ -12,6 +12,7 @@ from typing import Any
 
 from cluster.client.cache import Cache
 from cluster.controllers.pods import is_finished, is_ready
+from cluster.machinery.numbers import whole_number
 from cluster.machinery.objects import Key, Obj, field_of, is_deleting, key_of, labels_of, name_of, namespace_of, uid_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import selector_of_map
@@ -143,4 +144,4 @@ def _number_in(pod: Obj, target: int | str | None, protocol: str) -> int | None:
         for port in container.get("ports") or ():
             if port.get("name") == target and (port.get("protocol") or "TCP") == protocol:
                 return int(port["containerPort"])
-    return int(target) if target and target.isdecimal() else None
+    return whole_number(target) if target else None

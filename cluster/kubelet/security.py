@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cluster.kubelet.environment import ConfigError
 from cluster.kubelet.podspec import spec_of
 from cluster.kubelet.runtime.api import Image
+from cluster.machinery.numbers import whole_number
 from cluster.machinery.objects import Obj
 
 
@@ -107,9 +108,10 @@ def _check_non_root(container: Obj, merged: Obj, image: Image) -> None:
             raise ConfigError(f"container's runAsUser breaks non-root policy (container: {name})")
         return
     image_user = image.user.partition(":")[0]
-    if image_user in ("", "0"):
+    image_uid = whole_number(image_user or "0")
+    if image_uid == 0:
         raise ConfigError(f"container has runAsNonRoot and image will run as root (container: {name})")
-    if not image_user.isdigit():
+    if image_uid is None:
         raise ConfigError(
             f"container has runAsNonRoot and image has non-numeric user ({image_user}), "
             f"cannot verify user is non-root (container: {name})"

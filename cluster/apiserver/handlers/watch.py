@@ -13,6 +13,7 @@ from cluster.apiserver.selection import candidates, matcher_of, selection_of
 from cluster.apiserver.state import Row
 from cluster.apiserver.watch import Watcher, WatchOptions
 from cluster.machinery.errors import ApiError, BadRequest, Cause, Expired, Invalid, invalid_object
+from cluster.machinery.numbers import whole_number
 
 
 async def watch(backend: Backend, call: Call) -> Result:
@@ -62,10 +63,9 @@ def _timeout_of(call: Call) -> float:
     text = call.request.parameter("timeoutSeconds")
     if not text:
         return 0
-    try:
-        return max(float(text), 0)
-    except ValueError:
-        raise BadRequest(f'timeoutSeconds: Invalid value: "{text}"') from None
+    if (timeout_s := whole_number(text)) is None:
+        raise BadRequest(f'timeoutSeconds: Invalid value: "{text}"')
+    return timeout_s
 
 
 def _option_error(message: str, field: str) -> Invalid:

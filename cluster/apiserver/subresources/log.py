@@ -9,6 +9,7 @@ from cluster.apiserver.streams import IteratedSource
 from cluster.apiserver.subresources.pods import target_of
 from cluster.client.node_channel import LogOptions
 from cluster.machinery.errors import BadRequest
+from cluster.machinery.numbers import whole_number
 
 
 async def read_log(backend: Backend, call: Call) -> Result:
@@ -37,6 +38,6 @@ def _number(call: Call, name: str) -> int | None:
     text = call.request.parameter(name)
     if not text:
         return None
-    if not text.isdigit():
+    if (number := whole_number(text)) is None:
         raise BadRequest(f'{name}: Invalid value: "{text}": must be a number that is not negative')
-    return int(text)
+    return number

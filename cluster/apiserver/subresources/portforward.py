@@ -19,6 +19,7 @@ from cluster.apiserver.subresources.pods import Target, target_of
 from cluster.apiserver.websocket import WebSocket, accepted_protocol, handshake
 from cluster.client.node_channel import ByteStream
 from cluster.machinery.errors import ApiError, BadRequest
+from cluster.machinery.numbers import whole_number
 
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PLAIN = ("v4.channel.k8s.io", "portforward.k8s.io")
@@ -47,9 +48,10 @@ async def forward_ports(backend: Backend, call: Call) -> Result:
 
 def _ports_of(call: Call) -> list[int]:
     texts = [text for value in call.request.query.get("ports", ()) for text in value.split(",") if text]
-    if not texts or not all(text.isdigit() and 0 < int(text) < 65536 for text in texts):
+    ports = [number for text in texts if (number := whole_number(text)) is not None and 0 < number < 65536]
+    if not texts or len(ports) < len(texts):
         raise BadRequest("query parameter `ports` is required: port numbers between 1 and 65535")
-    return [int(text) for text in texts]
+    return ports
 
 
 class _Tasks:
@@ -106,9 +108,9 @@ class _SpdySession:
         request, kind, port = headers.get("requestid", ""), headers.get("streamtype", ""), headers.get("port", "")
         if kind == "error":
             self._errors[request] = stream
-        elif kind == "data" and port.isdigit() and len(self._early) < CONNECTIONS_MAX:
+        elif kind == "data" and (number := whole_number(port)) is not None and len(self._early) < CONNECTIONS_MAX:
             self._early[stream] = []
-            self._tasks.start(self._pump(socket, stream, self._errors.get(request, 0), int(port)))
+            self._tasks.start(self._pump(socket, stream, self._errors.get(request, 0), number))
 
     async def _data(self, stream: int, data: bytes) -> None:
         if data:

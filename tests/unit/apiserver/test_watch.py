@@ -154,6 +154,10 @@ async def test_an_expired_page_offers_a_token_to_go_on_with(
         ({"resourceVersion": "x"}, 400),
         ({"continue_": "garbage"}, 400),
         ({"limit": "-1"}, 400),
+        ({"limit": "²"}, 400),
+        ({"resourceVersion": "9" * 5000}, 400),
+        ({"watch": "1", "timeoutSeconds": "nan"}, 400),
+        ({"watch": "1", "timeoutSeconds": "inf"}, 400),
     ],
 )
 async def test_a_list_that_makes_no_sense_is_refused(server: ApiServer, query: dict[str, str], code: int) -> None:

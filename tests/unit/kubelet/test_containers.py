@@ -144,6 +144,7 @@ def test_the_qos_class_follows_requests_and_limits(resources: dict[str, Any], qo
         ({"privileged": True}, "", "privileged containers are not allowed"),
         ({"capabilities": {"add": ["SYS_ADMIN"]}}, "", "capabilities SYS_ADMIN are not allowed"),
         ({"runAsNonRoot": True}, "", "image will run as root"),
+        ({"runAsNonRoot": True}, "000:5", "image will run as root"),
         ({"runAsNonRoot": True}, "www", "non-numeric user"),
         ({"runAsNonRoot": True, "runAsUser": 0}, "", "breaks non-root policy"),
         ({"seccompProfile": {"type": "Unconfined"}}, "", "Unconfined is not allowed"),
