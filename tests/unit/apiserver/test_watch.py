@@ -97,7 +97,7 @@ async def test_initial_events_end_with_a_marked_bookmark(server: ApiServer, admi
 
 
 async def test_a_watch_ends_when_its_time_is_up_with_a_bookmark(server: ApiServer) -> None:
-    stream = await watching(server, resourceVersion="", timeoutSeconds="0.01", allowWatchBookmarks="true")
+    stream = await watching(server, resourceVersion="", timeoutSeconds="1", allowWatchBookmarks="true")
     events = await frames(stream, 99)
     assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
     assert int(events[1]["object"]["metadata"]["resourceVersion"]) > 0
