@@ -6,6 +6,7 @@ What it returns is shared with everybody else who reads that revision, and what 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -75,7 +76,7 @@ class InProcessTransport:
         if bookmarks:
             parameters["allowWatchBookmarks"] = ["true"]
         if timeout_s:
-            parameters["timeoutSeconds"] = [str(timeout_s)]
+            parameters["timeoutSeconds"] = [str(math.ceil(timeout_s))]
         executed = await self._run("GET", resource.path(namespace=query.namespace), parameters)
         if not isinstance(executed.result, WatchResult):
             raise BadRequest("the answer is not a watch")

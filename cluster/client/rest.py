@@ -5,6 +5,7 @@ Upstream: client-go/rest.  Objects travel as JSON; a list's items get the apiVer
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -94,7 +95,7 @@ class HttpTransport:
         if bookmarks:
             parameters["allowWatchBookmarks"] = "true"
         if timeout_s:
-            parameters["timeoutSeconds"] = str(int(timeout_s))
+            parameters["timeoutSeconds"] = str(math.ceil(timeout_s))
         target = f"{resource.path(namespace=query.namespace)}?{urlencode(parameters)}"
         try:
             async with self._client.stream("GET", target, headers=self._headers, timeout_s=REQUEST_TIMEOUT_S) as answer:
