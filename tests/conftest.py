@@ -48,6 +48,7 @@ PARTS: dict[str, Callable[[], bool]] = {
             "busybox",
             "systemd-analyze",
             "docker-registry",
+            "sshd",
         )
     },
 }

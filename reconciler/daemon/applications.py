@@ -168,8 +168,8 @@ class Applications:
             return
         repository = self._sources.state(spec.repository)
         if repository is None or repository.revision is None:
-            why = repository.error if repository is not None else ""
-            message = f"repository {spec.repository.name}: {why or 'not read yet'}"
+            why = self._sources.why_not(spec.repository) or "not read yet"
+            message = f"repository {spec.repository.name}: {why}"
             view = View(Sync.UNKNOWN, UNKNOWN, reason="SourceNotReady", message=message, reconciling=True)
             await self._telling.tell(application, state, view)
             return

@@ -1,23 +1,18 @@
-"""From a Repository to its source: the address checked, the credentials fetched, Git prepared."""
+"""From a Repository to its source: the address checked, Git prepared."""
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
 
-from cluster.base.files import write_atomically
 from cluster.client.transport import Transport
-from cluster.machinery.errors import NotFound
 from cluster.machinery.objects import Key, Obj, field_of
-from cluster.resources.builtin import SECRETS
 from reconciler.config import Settings
 from reconciler.content import Source
+from reconciler.daemon.credentials import SecretCredentials, credentials_directory, forget_credentials
 from reconciler.daemon.spec import seconds_of
 from reconciler.errors import source_error
 from reconciler.source.address import checked_commit, checked_directory, checked_ref, checked_url
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import CredentialsOf, Git, no_credentials
 from reconciler.source.folder import Folder
 from reconciler.source.git import GitRef, LocalRepository, RemoteRepository
 
@@ -67,44 +62,15 @@ class HostSources:
             checked_url(str(spec["url"])),
             ref,
             cache=self._settings.state_dir / "mirrors" / key.namespace,
-            credentials=await self._credentials(key, spec),
+            credentials=self._credentials(key, spec),
             timeout_s=seconds_of(str(spec.get("timeout", "60s"))),
         )
         return Opened(remote, seconds_of(str(spec.get("interval", "30s"))))
 
-    async def _credentials(self, key: Key, spec: Obj) -> Credentials:
-        """The named Secret's contents as private files; they never become arguments or part of an address."""
+    def _credentials(self, key: Key, spec: Obj) -> CredentialsOf:
+        directory = credentials_directory(self._settings.state_dir, key)
         name = str(field_of(spec, "secretRef", "name", default=""))
         if not name:
-            return Credentials()
-        try:
-            secret = await self._transport.get(SECRETS, Key(key.namespace, name))
-        except NotFound as error:
-            raise source_error(f"secretRef names {name!r}, which does not exist", retryable=True) from error
-        data = {field: base64.b64decode(text) for field, text in (secret.get("data") or {}).items()}
-        directory = self._settings.state_dir / "credentials" / f"{key.namespace}.{key.name}"
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _credential_files(directory, str(spec["url"]), data)
-
-
-def _credential_files(directory: Path, url: str, data: dict[str, bytes]) -> Credentials:
-    store = identity = known_hosts = None
-    if "password" in data or "token" in data:
-        if not url.startswith("https://"):
-            raise source_error("a password in secretRef is of use for https:// only")
-        store = directory / "store"
-        write_atomically(store, _store_line(url, data))
-    if "identity" in data:
-        identity, known_hosts = directory / "identity", directory / "known_hosts"
-        if "known_hosts" not in data:
-            raise source_error("the Secret has an identity and no known_hosts: the host's key must be pinned")
-        write_atomically(identity, data["identity"].rstrip(b"\n") + b"\n")
-        write_atomically(known_hosts, data["known_hosts"].rstrip(b"\n") + b"\n")
-    return Credentials(store, identity, known_hosts)
-
-
-def _store_line(url: str, data: dict[str, bytes]) -> bytes:
-    """git-credential-store's format: percent-encoded, one line."""
-    user = quote(data.get("username", b"git").decode("utf-8", "replace").strip(), safe="")
-    secret = quote((data.get("password") or data.get("token") or b"").decode("utf-8", "replace").strip(), safe="")
-    return f"https://{user}:{secret}@{urlsplit(url).netloc}\n".encode()
+            forget_credentials(directory)
+            return no_credentials
+        return SecretCredentials(self._transport, Key(key.namespace, name), directory=directory, url=str(spec["url"]))

@@ -22,6 +22,7 @@ from cluster.machinery.timestamps import format_time
 from reconciler.config import Settings
 from reconciler.content import Source
 from reconciler.crds.repository import REPOSITORIES
+from reconciler.daemon.credentials import credentials_directory, forget_credentials
 from reconciler.daemon.opening import SourceOpener
 from reconciler.daemon.spec import REQUESTED_ANNOTATION
 from reconciler.errors import Fault, StageError, source_error
@@ -82,11 +83,16 @@ class Sources:
             clock, entropy, backoff_base_s=BACKOFF_BASE_S, backoff_max_s=BACKOFF_MAX_S
         )
         self._states: dict[Key, RepositoryState] = {}
+        self._said: dict[Key, tuple[str, str]] = {}
         self._files = FileWatch()
         self._ticks = Ticks()
 
     def state(self, key: Key) -> RepositoryState | None:
         return self._states.get(key)
+
+    def why_not(self, key: Key) -> str:
+        """Why the newest look at the repository failed; empty when it did not."""
+        return self._said.get(key, ("", ""))[0]
 
     def look(self, key: Key) -> None:
         """Ask for a look at the repository now."""
@@ -171,6 +177,7 @@ class Sources:
             await self._failed(key, repository, source_error(f"cannot be read: {error.strerror}", retryable=True))
             return
         self._queue.forget(key)
+        self._said.pop(key, None)
         is_new = state.revision is None or state.revision.id != revision.id
         state.revision, state.fingerprint, state.error = revision, fingerprint, ""
         state.requested = requested
@@ -199,7 +206,7 @@ class Sources:
         self._ticks.remove(name)
         self._files.remove(name)
         if interval_s:
-            self._ticks.set(name, interval_s, lambda: self._tick(key))
+            self._ticks.set(name, interval_s, lambda: self._queue.add(key))
         elif self._settings.watch_files:
             if isinstance(source, Folder):
                 self._files.add(name, source.watched(), lambda: self._queue.add(key), gather_s=FOLDER_GATHER_S)
@@ -207,12 +214,11 @@ class Sources:
                 self._files.add(name, source.watched(), lambda: self._look_if_moved(key), gather_s=0)
         return state
 
-    async def _tick(self, key: Key) -> None:
-        self._queue.add(key)
-
     async def _drop(self, key: Key) -> None:
         self._ticks.remove(str(key))
         self._files.remove(str(key))
+        forget_credentials(credentials_directory(self._settings.state_dir, key))
+        self._said.pop(key, None)
         if (state := self._states.pop(key, None)) is not None:
             await state.source.close()
             self._changed(key)
@@ -220,7 +226,8 @@ class Sources:
     async def _failed(self, key: Key, repository: Obj, error: StageError) -> None:
         state = self._states.get(key)
         requested = annotations_of(repository).get(REQUESTED_ANNOTATION, "")
-        is_new = state is None or (state.error, state.requested) != (error.message, requested)
+        is_new = self._said.get(key) != (error.message, requested)
+        self._said[key] = (error.message, requested)
         if state is not None:
             state.error, state.requested = error.message, requested
         if is_new:

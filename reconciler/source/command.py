@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from reconciler.errors import Fault, source_error
 
 OUTPUT_MAX_BYTES = 8 * 1024 * 1024
 MESSAGE_MAX_CHARS = 600
+_TOOK = re.compile(r" after \d+ ms")
 
 _HARDENED = (
     "core.hooksPath=/dev/null",
@@ -35,11 +38,24 @@ _HARDENED = (
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Files, never arguments: `store` is git's credential store format, the others are for ssh.  Empty: none."""
+    """Files, never arguments.  Empty: none.
+
+    `store` is in git's credential store format, `authority` the certificates that https trusts in place of the host's;
+    `identity` and `known_hosts` are for ssh.
+    """
 
     store: Path | None = None
     identity: Path | None = None
     known_hosts: Path | None = None
+    authority: Path | None = None
+
+
+CredentialsOf = Callable[[], Awaitable[Credentials]]
+"""The credentials as they are at the moment of use.  Raises StageError."""
+
+
+async def no_credentials() -> Credentials:
+    return Credentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +82,23 @@ class Git:
         for setting in _HARDENED:
             argv += ["-c", setting]
         if credentials.store is not None:
-            argv += ["-c", f"credential.helper=store --file={credentials.store}"]
+            argv += ["-c", f"credential.helper=store --file={shlex.quote(str(credentials.store))}"]
+        if credentials.authority is not None:
+            argv += ["-c", f"http.sslCAInfo={credentials.authority}"]
         if git_dir is not None:
             argv.append(f"--git-dir={git_dir}")
         return [*argv, *arguments]
 
     def environment(self, credentials: Credentials, *, network: bool) -> dict[str, str]:
         ssh = ["ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-        ssh += ["-o", f"UserKnownHostsFile={credentials.known_hosts or '/etc/ssh/ssh_known_hosts'}"]
-        if credentials.identity is not None:
-            ssh += ["-o", "IdentitiesOnly=yes", "-i", str(credentials.identity)]
+        ssh += ["-o", "IdentitiesOnly=yes", "-o", "UpdateHostKeys=no"]
+        if credentials.known_hosts is not None:
+            # A pinned key is the only one that is trusted.
+            ssh += ["-o", f"UserKnownHostsFile={credentials.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"]
+        else:
+            ssh += ["-o", "UserKnownHostsFile=/etc/ssh/ssh_known_hosts"]
+        # The service user's own keys are not for whoever may create a Repository.
+        ssh += ["-o", f"IdentityFile={credentials.identity or 'none'}"]
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.home),
@@ -88,7 +111,7 @@ class Git:
             # Reading must never reach for the network, whatever a repository's own configuration promises.
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_ALLOW_PROTOCOL": "https:ssh" if network else "none",
-            "GIT_SSH_COMMAND": " ".join(ssh),
+            "GIT_SSH_COMMAND": shlex.join(ssh),
         }
 
     async def run(
@@ -127,7 +150,8 @@ class Git:
                 child.kill()
                 await asyncio.shield(child.wait())
         if code not in accept:
-            text = message.decode("utf-8", "replace").strip()[-MESSAGE_MAX_CHARS:]
+            # The same failure reads the same each time: how long a connection took is not part of it.
+            text = _TOOK.sub("", message.decode("utf-8", "replace")).strip()[-MESSAGE_MAX_CHARS:]
             fault = Fault.NETWORK if network else Fault.OPERATOR
             raise source_error(f"git {arguments[0]} failed: {text or f'exit code {code}'}", fault=fault, retryable=True)
         return code, output

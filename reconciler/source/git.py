@@ -13,7 +13,7 @@ from reconciler.content import TooLarge, Tree
 from reconciler.errors import Fault, StageError, source_error
 from reconciler.model import Revision
 from reconciler.source import refs
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import CredentialsOf, Git
 from reconciler.source.objects import ObjectReader
 from reconciler.source.peek import Peek
 
@@ -93,20 +93,20 @@ class RemoteRepository(_Repository):
     """A bare mirror below `cache`, named by the address; asked with ls-remote before anything is fetched."""
 
     def __init__(
-        self, git: Git, url: str, ref: GitRef, *, cache: Path, credentials: Credentials, timeout_s: float
+        self, git: Git, url: str, ref: GitRef, *, cache: Path, credentials: CredentialsOf, timeout_s: float
     ) -> None:
         self._url = url
         self._ref = ref
         self._credentials = credentials
         self._timeout_s = timeout_s
         mirror = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.git"
-        self._peek = Peek(url, credentials, timeout_s=timeout_s)
+        self._peek = Peek(url, timeout_s=timeout_s)
         self._newest: Revision | None = None
         super().__init__(git, mirror)
 
     async def head(self) -> Revision:
         newest = self._newest
-        if newest is not None and newest.id == (self._ref.commit or await self._peek.commit(self._ref.full_name)):
+        if newest is not None and newest.id == (self._ref.commit or await self._peeked()):
             return newest
         self._newest = await self._fetched()
         return self._newest
@@ -121,6 +121,9 @@ class RemoteRepository(_Repository):
     async def close(self) -> None:
         await self._peek.close()
         await super().close()
+
+    async def _peeked(self) -> str:
+        return await self._peek.commit(self._ref.full_name, await self._credentials())
 
     async def _fetched(self) -> Revision:
         commit = self._ref.commit or await self._advertised()
@@ -183,5 +186,5 @@ class RemoteRepository(_Repository):
 
     async def _network(self, *arguments: str, git_dir: Path | None = None) -> tuple[int, bytes]:
         return await self._git.run(
-            *arguments, git_dir=git_dir, credentials=self._credentials, network=True, timeout_s=self._timeout_s
+            *arguments, git_dir=git_dir, credentials=await self._credentials(), network=True, timeout_s=self._timeout_s
         )

@@ -21,24 +21,25 @@ _TYPE = "application/x-git-upload-pack-{}"
 class Peek:
     """For one checked https address.  A server that answers in any other way than expected is not asked again."""
 
-    def __init__(self, url: str, credentials: Credentials, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float) -> None:
         self._parts = urlsplit(url)
-        self._credentials = credentials
         self._timeout_s = timeout_s
         self._client: HttpClient | None = None
+        self._authority = ""
         self._is_understood = self._parts.scheme == "https"
 
-    async def commit(self, ref: str) -> str:
+    async def commit(self, ref: str, credentials: Credentials) -> str:
         """The commit that the full ref name (or HEAD) points to, an annotated tag's being peeled; empty: ask git."""
         if not self._is_understood:
             return ""
         path = f"{self._parts.path.rstrip('/')}/git-upload-pack"
         try:
-            answer = await self._opened().request(
-                "POST", path, headers=self._headers(), body=question_for(ref), timeout_s=self._timeout_s
+            client = await self._opened(credentials)
+            answer = await client.request(
+                "POST", path, headers=_headers(credentials), body=question_for(ref), timeout_s=self._timeout_s
             )
-        except (HttpError, OSError):
-            return ""  # git says what is wrong with the network
+        except (HttpError, OSError, ValueError):
+            return ""  # git says what is wrong with the network, or with the certificates
         if answer.status != 200 or answer.headers.get("content-type") != _TYPE.format("result"):
             self._is_understood = False
             return ""
@@ -49,30 +50,33 @@ class Peek:
             await self._client.close()
             self._client = None
 
-    def _opened(self) -> HttpClient:
+    async def _opened(self, credentials: Credentials) -> HttpClient:
+        """A client that trusts whom the credentials name; connections of an earlier trust are closed."""
+        authority = credentials.authority.read_text(encoding="ascii") if credentials.authority is not None else ""
+        if self._client is not None and authority != self._authority:
+            await self.close()
         if self._client is None:
-            connector = TcpConnector(self._parts.hostname or "", self._parts.port or 443, tls=_context())
+            # The host's certificate authorities, as git uses them, or in their place the one named.
+            tls = ssl.create_default_context(cadata=authority or None)
+            connector = TcpConnector(self._parts.hostname or "", self._parts.port or 443, tls=tls)
             self._client = HttpClient(connector, limits=Limits(connections_max=1, body_max_bytes=ANSWER_MAX_BYTES))
+            self._authority = authority
         return self._client
 
-    def _headers(self) -> dict[str, str]:
-        headers = {
-            "Content-Type": _TYPE.format("request"),
-            "Accept": _TYPE.format("result"),
-            "Git-Protocol": "version=2",
-            "User-Agent": "git/2 (reconciler)",
-        }
-        if self._credentials.store is not None:
-            # The line of git-credential-store that this daemon wrote itself, for this very host.
-            stored = urlsplit(self._credentials.store.read_text(encoding="ascii").strip())
-            pair = f"{unquote(stored.username or '')}:{unquote(stored.password or '')}"
-            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        return headers
 
-
-def _context() -> ssl.SSLContext:
-    """The host's certificate authorities, as git uses them."""
-    return ssl.create_default_context()
+def _headers(credentials: Credentials) -> dict[str, str]:
+    headers = {
+        "Content-Type": _TYPE.format("request"),
+        "Accept": _TYPE.format("result"),
+        "Git-Protocol": "version=2",
+        "User-Agent": "git/2 (reconciler)",
+    }
+    if credentials.store is not None:
+        # The line of git-credential-store that this daemon wrote itself, for this very host.
+        stored = urlsplit(credentials.store.read_text(encoding="ascii").strip())
+        pair = f"{unquote(stored.username or '')}:{unquote(stored.password or '')}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return headers
 
 
 def question_for(ref: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -23,11 +23,16 @@ class Ticks:
         """Needs the running event loop."""
         self._scheduler.start()
 
-    def set(self, name: str, interval_s: float, call: Callable[[], Awaitable[None]]) -> None:
+    def set(self, name: str, interval_s: float, call: Callable[[], None]) -> None:
         """Call every `interval_s` from now on, instead of what was set under `name`."""
         interval_s = max(interval_s, INTERVAL_MIN_S)
+
+        async def tick() -> None:
+            # The scheduler runs on the loop what it sees to be a coroutine function; all else goes to a thread.
+            call()
+
         self._scheduler.add_job(
-            call,
+            tick,
             "interval",
             seconds=interval_s,
             jitter=max(1, int(interval_s * JITTER)) if interval_s > 2 else None,

@@ -23,7 +23,7 @@ from cluster.machinery.objects import field_of, key_of
 from cluster.resources.builtin import CONFIG_MAPS
 from reconciler.cli.sync import is_settled, request
 from reconciler.crds.application import APPLICATIONS
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import Git, no_credentials
 from reconciler.source.git import GitRef, LocalRepository, RemoteRepository
 from tests.bench.daemon import Daemon, git, make_repository, running_daemon, write_files
 from tests.bench.processes import cpu_s
@@ -166,9 +166,8 @@ async def polls(directory: Path) -> list[Row]:
     await local.close()
     with https_remote(repository, directory, program) as url:
         os.environ["SSL_CERT_FILE"] = str(directory / "ca.crt")
-        credentials = Credentials()
         remote = RemoteRepository(
-            program, url, GitRef(), cache=directory / "mirrors", credentials=credentials, timeout_s=20
+            program, url, GitRef(), cache=directory / "mirrors", credentials=no_credentials, timeout_s=20
         )
         await remote.head()
         before = own_cpu_s()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import Credentials, Git, no_credentials
 from reconciler.source.git import GitRef, RemoteRepository
 from reconciler.source.peek import Peek
 from tests.real.gitops.https_remote import https_remote
@@ -35,7 +35,7 @@ async def test_a_poll_without_news_starts_no_process(tmp_path: Path, monkeypatch
     with https_remote(repository.path, tmp_path, git) as url:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.crt"))
         remote = RemoteRepository(
-            git, url, GitRef(branch="main"), cache=tmp_path / "mirrors", credentials=Credentials(), timeout_s=20
+            git, url, GitRef(branch="main"), cache=tmp_path / "mirrors", credentials=no_credentials, timeout_s=20
         )
         try:
             assert (await remote.head()).id == first
@@ -53,8 +53,8 @@ async def test_a_server_whose_certificate_is_not_trusted_tells_nothing(tmp_path:
     repository = Repository(tmp_path / "repository")
     repository.commit("Begin", {"a.yaml": "a: 1\n"})
     with https_remote(repository.path, tmp_path, Git.prepare(tmp_path / "home")) as url:
-        peek = Peek(url, Credentials(), timeout_s=20)
+        peek = Peek(url, timeout_s=20)
         try:
-            assert await peek.commit("HEAD") == ""
+            assert await peek.commit("HEAD", Credentials()) == ""
         finally:
             await peek.close()

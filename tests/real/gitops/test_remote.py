@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Fault, StageError
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import Credentials, Git, no_credentials
 from reconciler.source.git import GitRef, RemoteRepository
 from tests.real.gitops.repository import Repository
 
@@ -38,7 +38,7 @@ def remote(origin: Repository, tmp_path: Path, ref: GitRef | None = None) -> Rem
         str(origin.path),
         ref or GitRef(),
         cache=tmp_path / "cache",
-        credentials=Credentials(),
+        credentials=no_credentials,
         timeout_s=20,
     )
 

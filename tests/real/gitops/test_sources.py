@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.content import TooLarge
 from reconciler.errors import StageError
-from reconciler.source.command import Credentials, Git
+from reconciler.source.command import Git, no_credentials
 from reconciler.source.folder import Folder
 from reconciler.source.git import GitRef, LocalRepository, RemoteRepository
 from tests.real.gitops.repository import Repository
@@ -134,7 +134,7 @@ async def test_a_repository_of_another_user_is_read(repository: Repository, loca
 async def test_a_remote_over_a_forbidden_protocol_is_refused_by_git_too(git: Git, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     source = RemoteRepository(
-        git, f"ext::touch {marker}", GitRef(), cache=tmp_path / "cache", credentials=Credentials(), timeout_s=10
+        git, f"ext::touch {marker}", GitRef(), cache=tmp_path / "cache", credentials=no_credentials, timeout_s=10
     )
     with pytest.raises(StageError, match="ls-remote failed"):
         await source.head()
