@@ -72,13 +72,8 @@ def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> O
 
     The types in a custom resource are its schema's to check, which names each by its path.
     """
-    if call.descriptor.custom:
-        shared = {name: obj[name] for name in _TYPED_EVERYWHERE if name in obj}
-        check_types(call, shared, node)
-        obj = {**obj, **without_nulls(node, shared)}
-    else:
-        check_types(call, obj, node)
-        obj = without_nulls(node, obj)
+    check_types(call, _shared(obj) if call.descriptor.custom else obj, node)
+    obj = as_decoded(call, obj, node)
     known = prune(node, obj)
     if field_validation == "Ignore":
         return known
@@ -90,6 +85,18 @@ def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> O
 
 
 _TYPED_EVERYWHERE = ("apiVersion", "kind", "metadata")
+
+
+def as_decoded(call: Call, obj: Obj, node: Node) -> Obj:
+    """`obj` without nulls where a Go server decodes into types; in a custom resource they may mean something."""
+    if call.descriptor.custom:
+        return {**obj, **without_nulls(node, _shared(obj))}
+    return without_nulls(node, obj)
+
+
+def _shared(obj: Obj) -> Obj:
+    """The parts that are of the same types in every object."""
+    return {name: obj[name] for name in _TYPED_EVERYWHERE if name in obj}
 
 
 def check_types(call: Call, obj: Obj, node: Node) -> None:

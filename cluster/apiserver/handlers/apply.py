@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result, WriteParameters, write_parameters_of
-from cluster.apiserver.decoding import body_of, check_types, typed
+from cluster.apiserver.decoding import as_decoded, body_of, check_types, typed
 from cluster.apiserver.ownership import Writer, reset_of
 from cluster.apiserver.registry import Rules
 from cluster.machinery.apply import apply
 from cluster.machinery.errors import AlreadyExists, BadRequest, Cause, invalid_object, not_found
 from cluster.machinery.objects import Obj, meta_of, without_field
-from cluster.machinery.schema import without_nulls
 from cluster.resources.catalog import Descriptor
 
 
@@ -78,8 +77,7 @@ def _configuration(call: Call, parameters: WriteParameters) -> Obj:
     obj = typed(body, call.descriptor.resource)
     # Merging goes by the schema, so even a custom resource has to fit it first.
     check_types(call, obj, call.descriptor.node)
-    if not call.descriptor.custom:
-        obj = without_nulls(call.descriptor.node, obj)
+    obj = as_decoded(call, obj, call.descriptor.node)
     meta = meta_of(obj)
     for field, wanted in (("name", call.key.name), ("namespace", call.key.namespace)):
         if meta.get(field) and meta[field] != wanted:

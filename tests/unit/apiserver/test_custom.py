@@ -109,6 +109,19 @@ async def test_a_wrong_type_in_a_custom_resource_is_invalid_and_named_by_its_pat
         )
 
 
+async def test_nulls_in_the_metadata_of_a_custom_resource_are_zero_values(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    metadata = {"name": "w", "namespace": "default", "labels": {"a": None}, "annotations": None}
+    made = await admin.create(WIDGETS, {**widget(size=1), "metadata": metadata})
+    assert made["metadata"]["labels"] == {"a": ""}
+    assert "annotations" not in made["metadata"]
+    broken = {**widget(size=1), "metadata": {"name": "w", "finalizers": [None]}}
+    with pytest.raises(Invalid, match="finalizers"):
+        await admin.patch(
+            WIDGETS, Key("default", "w"), Patch(PatchType.APPLY, broken), options=WriteOptions(field_manager="m")
+        )
+
+
 async def test_unknown_fields_of_a_custom_resource_are_pruned(admin: Transport) -> None:
     await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
     made = await admin.create(WIDGETS, widget(size=3, other="x"))
