@@ -16,6 +16,7 @@ from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.run import RUNS
 from reconciler.daemon.daemon import Daemon
 from reconciler.daemon.opening import HostSources
+from reconciler.pipeline import CacheOf
 from tests.real.gitops.repository import Repository
 from tests.unit.reconciler.fake_api import FakeApi
 
@@ -41,6 +42,7 @@ class World:
     def __init__(self, tmp_path: Path) -> None:
         self.api = FakeApi()
         self.repository = Repository(tmp_path / "srv" / "repo")
+        self.cache_of: CacheOf = self.api.cache_of
         self.events = Quiet()
         self.clock = SystemClock()
         self.supervisor = Supervisor(self.clock)
@@ -54,7 +56,7 @@ class World:
         daemon = Daemon(
             transport=self.api.as_user("operator"),
             impersonate=self.api.as_user,
-            cache_of=self.api.cache_of,
+            cache_of=self.cache_of,
             clock=self.clock,
             entropy=SeededEntropy(1),
             recorder=self.events,

@@ -6,7 +6,7 @@ be served.  It is not a model of anything else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -30,12 +30,18 @@ from cluster.machinery.selectors import Selector
 from cluster.resources.builtin import BUILTIN
 
 
+async def _at_once(verb: str, resource: Resource, obj: Obj) -> None:
+    return
+
+
 class FakeApi:
     """Transport and Cache at once, for every identity: `user` names who asks."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[Key, dict[str, Any]]] = {}
         self.requests: list[tuple[str, str, str]] = []
+        self.before: Callable[[str, Resource, Obj], Awaitable[None]] = _at_once
+        """Awaited before a write is carried out: a test may hold it."""
         self.refuse: Callable[[str, str, Resource, Obj], ApiError | None] = lambda user, verb, resource, obj: None
         self._applied: dict[tuple[str, str, Key], Any] = {}
         self._handlers: dict[tuple[str, str], list[Callable[[Change], None]]] = {}
@@ -227,7 +233,9 @@ class FakeTransport:
     ) -> Obj:
         named = {"metadata": {"namespace": key.namespace, "name": key.name}, **patch.body}
         named["metadata"] = {**named["metadata"], "namespace": key.namespace, "name": key.name}
-        self._ask("dry-run" if options.dry_run else "patch", resource, named)
+        verb = "dry-run" if options.dry_run else "patch"
+        await self._api.before(verb, resource, patch.body)
+        self._ask(verb, resource, named)
         if patch.type is PatchType.APPLY:
             if patch.body.get("spec") == "invalid":
                 raise Invalid("spec is invalid")
