@@ -6,9 +6,14 @@ A seed that found a bug stays in FOUND.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
+from cluster.client.transport import DeleteOptions
 from cluster.kubelet.identity import CONTAINER_NAME
+from cluster.machinery.errors import ApiError
+from cluster.machinery.objects import uid_of
+from cluster.resources.builtin import PODS
 from tests.sim.manifests import web
 from tests.sim.test_nodes import application_containers
 from tests.sim.world import World, run
@@ -16,6 +21,7 @@ from tests.sim.world import World, run
 Step = Callable[[World], Awaitable[None]]
 STEPS = 12
 RECOVERY_S = 900.0
+QUARANTINE_S = 620.0
 
 
 def chosen(world: World, count: int) -> int:
@@ -27,8 +33,14 @@ def agent_of(world: World) -> str:
 
 
 async def change(world: World) -> None:
-    files = web(version=1 + chosen(world, 3), replicas=1 + chosen(world, 4), greeting=f"Hello {chosen(world, 3)}")
+    files = dict(web(version=1 + chosen(world, 3), replicas=1 + chosen(world, 4), greeting=f"Hello {chosen(world, 3)}"))
+    if chosen(world, 2):
+        files["other.yaml"] = OTHER
     world.repository.commit(files)
+
+
+OTHER = "{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}"
+"""Comes and goes: what leaves the repository must leave the cluster."""
 
 
 async def server_crashes(world: World) -> None:
@@ -74,6 +86,40 @@ async def container_dies(world: World) -> None:
         world.agents[node].engine.finish(victim.id, 1)
 
 
+async def sandbox_dies(world: World) -> None:
+    running = [(node, each) for node, each in world.view.containers() if CONTAINER_NAME not in each.labels]
+    if running:
+        node, victim = running[chosen(world, len(running))]
+        world.agents[node].engine.finish(victim.id, 137)
+
+
+async def node_is_lost(world: World) -> None:
+    """For so long that its pods are given up, or nearly."""
+    line = world.agents[agent_of(world)].line
+    line.cut = True
+    line.break_connections()
+    await world.run_for(world.entropy.uniform(300, 700))
+    line.cut = False
+
+
+async def pod_is_forced_away(world: World) -> None:
+    """Somebody deletes a pod without waiting for its node, which may be away."""
+    pods = sorted(world.view.all("pods"))
+    if pods and world.server.is_up:
+        victim = pods[chosen(world, len(pods))]
+        world.view.forced.add(uid_of(world.view.all("pods")[victim]))
+        with suppress(ApiError):
+            await world.api.delete(PODS, victim, DeleteOptions(grace_period_s=0))
+
+
+async def pod_is_forced_away_from_a_stopped_agent(world: World) -> None:
+    name = agent_of(world)
+    await world.agents[name].crash()
+    await pod_is_forced_away(world)
+    await world.run_for(world.entropy.uniform(0, 20))
+    await world.agents[name].start()
+
+
 async def disk_refuses(world: World) -> None:
     store = world.server.store
     if store is not None:
@@ -111,6 +157,10 @@ FAULTS: tuple[Step, ...] = (
     engine_is_away,
     engine_is_slow,
     container_dies,
+    sandbox_dies,
+    node_is_lost,
+    pod_is_forced_away,
+    pod_is_forced_away_from_a_stopped_agent,
     disk_refuses,
     feed_breaks,
     feed_lags,
@@ -130,7 +180,10 @@ async def swizzle(world: World) -> None:
     if world.server.store is not None:
         world.server.store.crash_after = None
     await world.until(lambda: world.is_healthy(commit), within_s=RECOVERY_S, what="the newest commit is healthy")
+    # Containers of pods that the API forgot while their agent was away are kept for ten minutes before they end.
+    await world.run_for(QUARANTINE_S)
     await world.rest(within_s=RECOVERY_S)
+    assert world.find("configmaps", "other") is None
     assert sorted(application_containers(world).values()) == ["web:4"] * wanted
     assert len(world.ready_pods("web")) == wanted
 

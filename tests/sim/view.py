@@ -11,6 +11,9 @@ from cluster.kubelet.runtime.api import Container
 from cluster.machinery.objects import Key, Obj
 from tests.sim.engine import WatchedEngine
 
+SANDBOX_OF = "io.reconciler.sandbox.pod"
+"""The label by which a sandbox names its pod's uid."""
+
 
 class StoreChange(NamedTuple):
     """One key of one transaction; `new` None is a deletion."""
@@ -28,6 +31,8 @@ class View:
 
     clock: Clock
     objects: dict[str, dict[Key, Obj]] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+    """The uids of pods that somebody deleted by hand: what that costs is not our act."""
     engines: dict[str, WatchedEngine] = field(default_factory=dict)
 
     def all(self, plural: str) -> Mapping[Key, Obj]:

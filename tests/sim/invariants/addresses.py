@@ -1,13 +1,13 @@
-"""No two Services share a cluster IP or a node port, no two running pods an address."""
+"""No two Services share a cluster IP or a node port, no two running pods an address, and a pod keeps its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.machinery.objects import Obj, field_of
+from cluster.machinery.objects import Obj, field_of, is_deleting, uid_of
 from tests.sim.invariants.rule import Rule
-from tests.sim.view import StoreChange, View
+from tests.sim.view import SANDBOX_OF, StoreChange, View
 
 
 class AddressesAreUnique(Rule):
@@ -19,6 +19,25 @@ class AddressesAreUnique(Rule):
             if key != change.key:
                 for shared in sorted(mine & set(_addresses(change.plural, other)), key=str):
                     yield f"{change.plural} {change.key} and {key} share {shared}"
+
+
+class PodsKeepTheirAddress(Rule):
+    """For as long as its sandbox lives, whoever restarts meanwhile."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def changed(self, view: View, change: StoreChange) -> Iterator[str]:
+        if change.plural != "pods" or change.new is None:
+            return
+        uid, address = uid_of(change.new), field_of(change.new, "status", "podIP", default="")
+        sandbox = next((each.id for _, each in view.containers() if each.labels.get(SANDBOX_OF) == uid), "")
+        known, its_sandbox = self._known.get(uid, ("", ""))
+        ended = field_of(change.new, "status", "phase", default="") in ("Succeeded", "Failed")
+        if known and sandbox == its_sandbox and address != known and not ended and not is_deleting(change.new):
+            yield f"pod {change.key} had the address {known} and now has {address or 'none'}"
+        if address and sandbox:
+            self._known[uid] = (address, sandbox)
 
 
 def _addresses(plural: str, obj: Obj) -> Iterator[tuple[Any, ...]]:

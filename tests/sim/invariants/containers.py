@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cluster.kubelet.identity import CONTAINER_NAME, POD_UID
 from cluster.machinery.objects import field_of, uid_of
 from tests.sim.invariants.rule import Rule
-from tests.sim.view import View
+from tests.sim.view import SANDBOX_OF, View
 
 
 class OneContainerEach(Rule):
@@ -32,6 +32,6 @@ class NoOrphans(Rule):
             for pod in view.select("pods", lambda pod: True)
         }
         for node, container in view.containers():
-            uid = container.labels.get(POD_UID) or container.labels.get("io.reconciler.sandbox.pod", "")
+            uid = container.labels.get(POD_UID) or container.labels.get(SANDBOX_OF, "")
             if (node, uid) not in bound:
                 yield f"{container.name} runs on {node} and no pod there asks for it"

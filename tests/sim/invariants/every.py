@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sim.invariants.addresses import AddressesAreUnique
+from tests.sim.invariants.addresses import AddressesAreUnique, PodsKeepTheirAddress
 from tests.sim.invariants.containers import NoOrphans, OneContainerEach
 from tests.sim.invariants.ownership import OnlyOwnedIsDeleted
 from tests.sim.invariants.revisions import RevisionsIncrease
@@ -18,6 +18,7 @@ def every_rule() -> tuple[Rule, ...]:
         OneContainerEach(),
         NoOrphans(),
         AddressesAreUnique(),
+        PodsKeepTheirAddress(),
         RolloutsKeepTheirBounds(),
         OnlyOwnedIsDeleted(),
     )

@@ -40,7 +40,8 @@ class RolloutsKeepTheirBounds(Rule):
             if len(active) > most:
                 yield f"{owner} has {len(active)} pods, {most} are allowed"
         was_ready = change.old is not None and _is_ready(change.old) and not is_deleting(change.old)
-        if was_ready and (change.new is None or is_deleting(change.new)):
+        by_us = uid_of(pod) not in view.forced
+        if by_us and was_ready and (change.new is None or is_deleting(change.new)):
             recently = [each for each in pods if not is_deleting(each) and self._was_ready(each, now)]
             if len(recently) < least and _node_is_ready(view, pod):
                 yield f"{owner} was brought to {len(recently)} available pods, {least} are promised"
