@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,18 @@ from reconciler.errors import Fault, source_error
 from reconciler.model import Revision
 
 DEPTH_MAX = 64
+
+_TEMPORARY = re.compile(
+    r"""\.                                             # hidden: .git, .a.yaml.swp of vim, .#a.yaml of emacs
+    | .*(?:~|\.sw[a-p]|\.tmp|\.bak|\.orig|\.part)\Z   # backups and files that are moved into place
+    | \#.*\#\Z                                       # emacs saves unasked
+    | 4913\Z                                         # vim tries whether it may write
+    | sed[A-Za-z0-9]{6}\Z                            # sed -i
+    | .*___jb_(?:tmp|old)___\Z""",
+    re.VERBOSE,
+)
+"""No content of the folder: were they, saving one file would be several revisions."""
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -32,7 +45,7 @@ class _Seen(NamedTuple):
 
 
 class Folder:
-    """`directory` is already checked to be allowed.  Hidden entries (`.git`, editors' files) are ignored."""
+    """`directory` is already checked to be allowed.  Hidden entries and what editors write on the way are ignored."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -130,7 +143,7 @@ def _below(descriptor: int, prefix: str, *, depth: int) -> Iterator[tuple[str, _
     if depth > DEPTH_MAX:
         raise source_error(f"directories are nested deeper than {DEPTH_MAX}", fault=Fault.REPOSITORY)
     with os.scandir(descriptor) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        names = sorted(entry.name for entry in entries if not _TEMPORARY.match(entry.name))
     for name in names:
         try:
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)

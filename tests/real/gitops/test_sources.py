@@ -184,3 +184,16 @@ async def test_a_folder_that_changes_while_it_is_read_says_so(tmp_path: Path) ->
     with pytest.raises(StageError, match="being written") as caught:
         await folder.read([file.blob])
     assert caught.value.retryable
+
+
+async def test_what_editors_write_on_the_way_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    folder = Folder(tmp_path)
+    before = (await folder.head(), folder.fingerprint())
+    for name in (".a.yaml.swp", "a.yaml~", "#a.yaml#", "4913", "sedAb12xY", "a.yaml.tmp", "a.yaml___jb_tmp___"):
+        (tmp_path / name).write_text("a: 2\n")
+    assert (await folder.head(), folder.fingerprint()) == before
+    for name in ("sedative.yaml", "orig.yaml", "4913.yaml"):
+        (tmp_path / name).write_text("a: 3\n")
+    after = await folder.tree(await folder.head(), "")
+    assert [file.path for file in after.files] == ["4913.yaml", "a.yaml", "orig.yaml", "sedative.yaml"]
