@@ -30,6 +30,13 @@ class Daemon:
     def cluster_id(self) -> str:
         return str(json.loads((self.state / "cluster.json").read_text())["cluster_id"])
 
+    def command_s(self, *words: str) -> float:
+        """How long one of our own commands takes against this daemon, in seconds."""
+        environment = {**_environment(), "KUBECONFIG": str(self.state / "kubeconfig")}
+        begun = time.perf_counter()
+        subprocess.run(_command(*words), env=environment, cwd=ROOT, check=True, capture_output=True)
+        return time.perf_counter() - begun
+
     def kubectl(self, *words: str) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.state / "kubeconfig")}
         return subprocess.run(["kubectl", *words], env=environment, check=True, capture_output=True, text=True).stdout

@@ -62,11 +62,13 @@ def measure(rounds: int) -> list[Row]:
         time.sleep(IDLE_S)
         percent = 100 * (cpu_s(daemon.pid) - before) / (time.perf_counter() - begun)
         memory = pss_mib(daemon.pid)
+        command_s = statistics.median(daemon.command_s("status") for _ in range(5))
     print("commit to running, ms: ", *(f"{1000 * value:.0f}" for value in commits))
     print("docker run -d, ms:     ", *(f"{1000 * value:.0f}" for value in peers))
     return [
         Row("commit -> running", 1000 * statistics.median(commits), "ms", 1.0, 1000 * statistics.median(peers)),
         Row("start -> ready", daemon.ready_s, "s", 1.0),
+        Row("`reconciler status`, start to end", 1000 * command_s, "ms", 150),
         Row("memory at rest, one pod", memory, "MiB", 110),
         Row("processor at rest, one pod", percent, "%", 0.5),
     ]
