@@ -15,7 +15,7 @@ from cluster.machinery.objects import GroupKind, Obj
 from cluster.resources.container_validation import PROTOCOLS
 from cluster.resources.defaulting import each, filled
 from cluster.resources.kind import Kind
-from cluster.resources.pod_validation import validate_ip
+from cluster.resources.pod_validation import validate_reachable_ip
 from cluster.resources.printing import AGE, NAME, NONE, UNSET, Column, field_cell
 from cluster.resources.strategy import GenericStrategy
 
@@ -54,7 +54,7 @@ def _validate_subset(subset: Obj, path: str) -> Iterator[Cause]:
         yield required(path, "must specify `addresses` or `notReadyAddresses`")
     for field, addresses in (("addresses", ready), ("notReadyAddresses", waiting)):
         for index, address in enumerate(addresses):
-            yield from _validate_address(address.get("ip", ""), f"{path}.{field}[{index}].ip")
+            yield from validate_reachable_ip(address.get("ip", ""), f"{path}.{field}[{index}].ip")
     ports = subset.get("ports") or ()
     for index, port in enumerate(ports):
         at = f"{path}.ports[{index}]"
@@ -67,20 +67,6 @@ def _validate_subset(subset: Obj, path: str) -> Iterator[Cause]:
             yield invalid(f"{at}.port", port.get("port", 0), why)
         if port.get("protocol") not in PROTOCOLS:
             yield not_supported(f"{at}.protocol", port.get("protocol") or "", PROTOCOLS)
-
-
-def _validate_address(text: str, path: str) -> Iterator[Cause]:
-    """An endpoint's address: one that another host could have."""
-    wrong = tuple(validate_ip(text, path))
-    yield from wrong
-    if wrong:
-        return
-    if text.startswith("127.") or text == "::1":
-        yield invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    elif text.startswith("169.254.") or text.lower().startswith("fe80:"):
-        yield invalid(path, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    elif text in ("0.0.0.0", "::"):
-        yield invalid(path, text, f"may not be unspecified ({text})")
 
 
 class EndpointSliceStrategy(GenericStrategy):
@@ -127,7 +113,7 @@ def _validate_slice(piece: Obj) -> Iterator[Cause]:
                 for why in subdomain_errors(address):
                     yield invalid(at, address, why)
             else:
-                yield from _validate_address(address, at)
+                yield from validate_reachable_ip(address, at)
     if len(ports) > PORTS_MAX:
         yield too_many("ports", len(ports), PORTS_MAX)
         return

@@ -97,6 +97,27 @@ def validate_ip(text: str, path: str) -> Iterator[Cause]:
         yield invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
 
 
+def validate_reachable_ip(text: str, path: str) -> Iterator[Cause]:
+    """An address that another host could have, however it is written.
+
+    Upstream: ValidateNonSpecialIP; deliberately stricter about multicast, all of which is refused.
+    """
+    if wrong := tuple(validate_ip(text, path)):
+        yield from wrong
+        return
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_unspecified:
+        yield invalid(path, text, f"may not be unspecified ({text})")
+    if address.is_loopback:
+        yield invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    if address.is_link_local:
+        yield invalid(path, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if address.is_multicast:
+        yield invalid(path, text, "may not be in the multicast range (224.0.0.0/4, ff00::/8)")
+
+
 def _validate_dns(spec: Obj, path: str) -> Iterator[Cause]:
     policy, config = spec.get("dnsPolicy", ""), spec.get("dnsConfig")
     if policy not in DNS_POLICIES:

@@ -24,7 +24,7 @@ from cluster.machinery.selectors import selector_of_map
 from cluster.resources.container_validation import PROTOCOLS, validate_port_reference
 from cluster.resources.defaulting import each, filled
 from cluster.resources.kind import Kind, text_at
-from cluster.resources.pod_validation import validate_ip
+from cluster.resources.pod_validation import validate_ip, validate_reachable_ip
 from cluster.resources.printing import AGE, NAME, NONE, Column, field_cell
 from cluster.resources.strategy import GenericStrategy
 
@@ -226,7 +226,7 @@ def _validate_addresses(spec: Obj) -> Iterator[Cause]:
         for index, address in enumerate(addresses):
             yield from validate_ip(address, f"spec.clusterIPs[{index}]")
     for index, address in enumerate(spec.get("externalIPs") or ()):
-        yield from validate_ip(address, f"spec.externalIPs[{index}]")
+        yield from validate_reachable_ip(address, f"spec.externalIPs[{index}]")
     for index, family in enumerate(spec.get("ipFamilies") or ()):
         if family not in ("IPv4", "IPv6"):
             yield not_supported(f"spec.ipFamilies[{index}]", family, ("IPv4", "IPv6"))
