@@ -103,7 +103,9 @@ class Supervisor:
             started = self._clock.monotonic()
             try:
                 await factory()
-            except Exception as error:  # noqa: BLE001 - the supervisor is where every failure ends
+            except Exception as error:
+                if _is_told_to_end():
+                    raise  # it failed while cleaning up: starting it anew would swallow the cancellation
                 if fatal:
                     logger.opt(exception=error).error("task failed", task=name, reason=str(error))
                     if self._failure is None:
@@ -122,6 +124,11 @@ class Supervisor:
                 return
             await self._clock.sleep(delay_s)
             delay_s = min(delay_s * 2, RESTART_MAX_S)
+
+
+def _is_told_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _end(task: asyncio.Task[None]) -> None:

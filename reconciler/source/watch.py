@@ -7,6 +7,7 @@ without writing): those are dropped, or looking would cause looking.  Missed eve
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.api import BaseObserver, ObservedWatch
 
 WATCHES_MAX = 64
 """Sources beyond this are only looked at once a second."""
@@ -33,7 +34,9 @@ class FileWatch:
 
     def __init__(self) -> None:
         self._observer: BaseObserver | None = None
-        self._watches: dict[str, list[object]] = {}
+        self._watches: dict[str, tuple[_Handler, list[ObservedWatch]]] = {}
+        self._users: Counter[ObservedWatch] = Counter()
+        """How many names share a watch: two sources may lie in one directory, and the observer knows it once."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, name: str, directories: Sequence[Path], changed: Callable[[], None], *, gather_s: float) -> None:
@@ -55,21 +58,29 @@ class FileWatch:
             self._observer = Observer()
             self._observer.daemon = True
             self._observer.start()
-        watches: list[object] = []
+        watches: list[ObservedWatch] = []
         for directory in directories:
             recursive = directory.name in ("heads", "tags") or not (directory / "HEAD").exists()
             try:
                 watches.append(self._observer.schedule(handler, str(directory), recursive=recursive))
             except OSError as error:
                 logger.warning("cannot watch directory, looking at it each second", source=name, reason=str(error))
-        self._watches[name] = watches
+        self._users.update(watches)
+        self._watches[name] = (handler, watches)
 
     def remove(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
-        for watch in self._watches.pop(name, ()):
-            if self._observer is not None:
-                self._observer.unschedule(watch)  # type: ignore[arg-type]
+        if self._observer is None or name not in self._watches:
+            return
+        handler, watches = self._watches.pop(name)
+        for watch in watches:
+            self._users[watch] -= 1
+            if self._users[watch]:
+                self._observer.remove_handler_for_watch(handler, watch)
+            else:
+                del self._users[watch]
+                self._observer.unschedule(watch)
 
     def close(self) -> None:
         for name in list(self._watches):

@@ -80,6 +80,25 @@ async def test_stopping_ends_tasks_in_reverse_order_one_after_the_other() -> Non
     assert ended == ["c", "b", "a"]
 
 
+async def test_a_task_that_fails_while_it_is_stopped_is_not_started_anew() -> None:
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise KeyError("cleaning up failed")
+
+    supervisor = Supervisor(RecordingClock())
+    supervisor.start("work", work)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await supervisor.stop()
+    assert (runs, supervisor.names) == (1, ())
+
+
 async def test_the_failure_of_a_fatal_task_is_reported() -> None:
     async def work() -> None:
         raise ValueError("broken")
