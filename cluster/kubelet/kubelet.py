@@ -171,6 +171,8 @@ class Kubelet:
             pod = checkpoint.read_pod(self._settings.root_dir, uid)
             if pod is not None and is_host_network(pod):
                 self._addresses[uid] = self._host_ip
+            elif uid not in remembered:
+                await self._finish_sandbox(uid, pod)
             if pod is not None:
                 self._hold_ports(pod)
             if pod is not None and uid not in self._workers:
@@ -185,6 +187,23 @@ class Kubelet:
         self._synced = True
         await self._find_orphans()
         await self._sandboxes.fill()
+
+    async def _finish_sandbox(self, uid: str, pod: Obj | None) -> None:
+        """The last agent ended between making the sandbox and giving it an address: it has its address now.
+
+        Where that fails, or no remembered pod says which network it is to have, its worker begins again with it.
+        """
+        sandbox = self._claimed.pop(uid)
+        if pod is None:
+            return
+        try:
+            address = (await self._network.attach(uid, pid=sandbox.pid)).ip
+        except EngineError as error:
+            logger.warning("sandbox has no address yet", pod=uid, reason=error.message)
+            return
+        self._claimed[uid] = sandbox
+        checkpoint.write_address(self._settings.root_dir, uid, address)
+        self._addresses[uid] = address
 
     async def _run_events(self) -> None:
         """The engine's events are hints to look again; when they break off, everything is looked at."""

@@ -119,7 +119,10 @@ class Agent:
         self._world = world
         self.name = name
         self.engine = WatchedEngine(
-            clock=world.clock, registry=world.images, started=lambda container: world.container_started(name, container)
+            clock=world.clock,
+            registry=world.images,
+            started=lambda container: world.container_started(name, container),
+            caller_died=lambda: world.agent_died(name),
         )
         self.line = Line(lambda: world.transport_of(name), clock=world.clock, entropy=world.entropy)
         self._settings = replace(
@@ -214,6 +217,7 @@ class World:
         self.feed_lag_s = 0.0
         self._written_at = 0.0
         self._died = asyncio.Event()
+        self._dead_agents: list[str] = []
         self._transports: dict[tuple[int, str], Transport] = {}
         self.server = Server(self)
         self.agents = {f"n{number}": Agent(self, f"n{number}", number) for number in range(1, nodes + 1)}
@@ -253,6 +257,11 @@ class World:
 
     def server_died(self) -> None:
         self._died.set()
+
+    def agent_died(self, name: str) -> None:
+        """It hears and says nothing any more; the next step ends what is left of it, and starts another."""
+        self.agents[name].line.cut = True
+        self._dead_agents.append(name)
 
     async def restart_server(self, *, away_s: float = 1.0) -> None:
         await self.server.crash()
@@ -298,6 +307,11 @@ class World:
         if self._died.is_set():
             self._died.clear()
             await self.restart_server()
+        while self._dead_agents:
+            name = self._dead_agents.pop(0)
+            await self.agents[name].crash()
+            self.agents[name].line.cut = False
+            await self.agents[name].start()
 
     def _story(self) -> str:
         return "the last writes:\n" + "\n".join(self.log[-25:])
