@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -98,9 +97,7 @@ BODIES: dict[str, tuple[dict[str, str], bytes, tuple[int, ...]]] = {
 @pytest.mark.parametrize("case", BODIES)
 def test_broken_and_hostile_bodies_are_refused(server: Server, config_maps: str, case: str) -> None:
     headers, body, codes = BODIES[case]
-    started = time.process_time()
     refused(server.request("POST", config_maps, body, headers=headers), *codes)
-    assert time.process_time() - started < 5
     assert [item["metadata"]["name"] for item in server.request("GET", config_maps).obj["items"]] in (
         [], ["kube-root-ca.crt"],
     )  # fmt: skip
@@ -286,7 +283,7 @@ def test_forged_tokens_are_refused(server: Server, namespace: str) -> None:
         "Impersonate-Group": "system:masters",
     }
     refused(server.request("GET", pods, headers=impersonating, as_admin=False), 403)
-    refused(server.request("GET", pods, headers={"Impersonate-Group": "system:masters"}), 400, 403, 500)
+    refused(server.request("GET", pods, headers={"Impersonate-Group": "system:masters"}), 400)
 
 
 def test_free_form_objects_are_as_deep_as_can_be_read_back(server: Server, namespace: str) -> None:

@@ -61,8 +61,7 @@ def test_every_output_format(web: Kubectl) -> None:
 
 
 def test_selectors_and_sorting(kubectl: Kubectl) -> None:
-    for name in ("b", "c", "a"):
-        kubectl("create", "configmap", name, f"--from-literal=k={name}")
+    kubectl("create", "-f", "-", stdin="---\n".join(config_map(name, k=name) for name in ("b", "c", "a")))
     kubectl("label", "configmap", "a", "b", "team=red")
     assert kubectl("get", "cm", "-l", "team=red", "-o", "name").split() == ["configmap/a", "configmap/b"]
     assert kubectl("get", "cm", "-l", "team!=red,!x", "-o", "name").split() == [

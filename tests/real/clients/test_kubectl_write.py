@@ -233,8 +233,7 @@ def test_expose_and_run(kubectl: Kubectl) -> None:
 
 
 def test_deleting(kubectl: Kubectl) -> None:
-    for name in ("a", "b", "c", "d"):
-        kubectl("create", "configmap", name)
+    kubectl("create", "-f", "-", stdin="---\n".join(config_map(name, k="v") for name in ("a", "b", "c", "d")))
     kubectl("label", "configmap", "a", "x=y")
     assert kubectl("delete", "configmap", "-l", "x=y") == 'configmap "a" deleted\n'
     assert kubectl("delete", "configmap/b", "configmap/c").count("deleted") == 2
