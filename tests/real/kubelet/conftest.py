@@ -278,7 +278,7 @@ async def node(tmp_path: Path) -> AsyncIterator[DockerNode]:
         yield machine
 
 
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DockerNode]:
     """One node for all tests that only add pods to it.  Of the host, pods may have `root/allowed`."""
     root = tmp_path_factory.mktemp("shared")

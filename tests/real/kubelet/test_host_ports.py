@@ -26,11 +26,11 @@ from tests.real.kubelet.shapes import PATIENT, ready, script
 
 pytestmark = [
     pytest.mark.needs("docker", "root", "busybox", "nft", "conntrack"),
-    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.asyncio(loop_scope="package"),
 ]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def proxied(shared: DockerNode) -> AsyncIterator[DockerNode]:
     """The shared node with its packet rules."""
     network = NodeNetwork(shared.cluster_id, shared.network.bridge, SHARED_SUBNET, SHARED_SUBNET)

@@ -13,7 +13,7 @@ from cluster.resources.builtin import PODS
 from tests.real.kubelet.conftest import DockerNode
 from tests.real.kubelet.shapes import PATIENT, phase, ready, restarted, script, status_of, waits_for
 
-pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="package")]
 
 OFTEN = {"periodSeconds": 1, "failureThreshold": 1}
 SHARED_VOLUME = {"volumes": [{"name": "v", "emptyDir": {}}]}

@@ -11,7 +11,7 @@ from cluster.machinery.errors import ApiError, BadRequest, NotFound
 from tests.real.kubelet.conftest import DockerNode, ref
 from tests.real.kubelet.shapes import PATIENT, phase, ready, script
 
-pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.needs("docker", "root", "busybox"), pytest.mark.asyncio(loop_scope="package")]
 
 
 async def read_until(session: ExecSession, wanted: bytes) -> bytes:
