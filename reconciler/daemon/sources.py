@@ -40,6 +40,9 @@ FOLDER_GATHER_S = 0.1
 FOLDER_LOOKS = 15
 """Folders are walked only every so many looks: their events are the fast way."""
 
+STIRRED_LOOKS = 3
+"""After an event they are walked at so many looks in a row: what is written into a directory just made may raise none."""
+
 BACKOFF_BASE_S = 1.0
 BACKOFF_MAX_S = 60.0
 
@@ -54,6 +57,8 @@ class RepositoryState:
     revision: Revision | None = None
     fingerprint: str = ""
     error: str = ""
+    stirred: int = 0
+    """Looks at which a folder is still walked after an event."""
     requested: str = ""
     """The request (its annotation's value) that the newest look, good or bad, came after."""
 
@@ -135,9 +140,16 @@ class Sources:
             await self._clock.sleep(LOOK_S)
             turn += 1
             for key, state in sorted(self._states.items()):
-                if state.interval_s or (isinstance(state.source, Folder) and turn % FOLDER_LOOKS):
+                is_at_rest = isinstance(state.source, Folder) and turn % FOLDER_LOOKS and not state.stirred
+                if state.interval_s or is_at_rest:
                     continue
+                state.stirred = max(0, state.stirred - 1)
                 self._look_if_moved(key)
+
+    def _stir(self, key: Key) -> None:
+        if (state := self._states.get(key)) is not None:
+            state.stirred = STIRRED_LOOKS
+            self._queue.add(key)
 
     def _look_if_moved(self, key: Key) -> None:
         """Most events around a commit move no branch: a few small reads tell, and no more is done."""
@@ -209,7 +221,7 @@ class Sources:
             self._ticks.set(name, interval_s, lambda: self._queue.add(key))
         elif self._settings.watch_files:
             if isinstance(source, Folder):
-                self._files.add(name, source.watched(), lambda: self._queue.add(key), gather_s=FOLDER_GATHER_S)
+                self._files.add(name, source.watched(), lambda: self._stir(key), gather_s=FOLDER_GATHER_S)
             else:
                 self._files.add(name, source.watched(), lambda: self._look_if_moved(key), gather_s=0)
         return state
