@@ -106,7 +106,7 @@ async def test_a_sub_path_is_a_part_of_its_volume(shared: DockerNode) -> None:
 
 async def test_a_sub_path_through_a_link_of_the_containers_own_making_leads_nowhere(shared: DockerNode) -> None:
     volumes = [{"name": "work", "emptyDir": {}}]
-    init = {"name": "link", "image": shared.image, **script("ln -s / /work/out"), **mounted("work")}
+    init = {"name": "link", "image": shared.image, **script("ln -s / /scratch/out"), **mounted("work")}
     mounts = [{"name": "work", "mountPath": "/host", "subPath": "out/etc"}]
     await shared.create("escape", {"volumeMounts": mounts}, initContainers=[init], volumes=volumes)
     pod = await shared.until("escape", lambda pod: any(r == "FailedMount" for r, _ in shared.said.of("escape")))
