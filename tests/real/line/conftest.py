@@ -174,7 +174,7 @@ def host_state() -> dict[str, str]:
     links = [line.split()[0].partition("@")[0] for line in run(["ip", "-brief", "link"]).stdout.splitlines()]
     return {
         "containers": run(["docker", "ps", "-a", "--format", "{{.ID}} {{.Names}}"]).stdout,
-        "images": run(["docker", "images", "-q", "--no-trunc"]).stdout,
+        "images": "\n".join(sorted(run(["docker", "images", "-q", "--no-trunc"]).stdout.split())),
         "nft": run(["nft", "--stateless", "list", "ruleset"]).stdout,
         "iptables": "\n".join(
             line for line in run(["iptables-save"]).stdout.splitlines() if not line.startswith(("#", ":"))
