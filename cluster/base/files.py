@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read within bounds."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,12 +27,3 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def read_bounded(path: Path, *, size_max_bytes: int) -> bytes:
-    """The whole file.  Raises ValueError when it is larger than `size_max_bytes`, OSError when it cannot be read."""
-    with path.open("rb") as file:
-        data = file.read(size_max_bytes + 1)
-    if len(data) > size_max_bytes:
-        raise ValueError(f"{path} is larger than {size_max_bytes} bytes")
-    return data

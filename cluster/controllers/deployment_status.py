@@ -20,7 +20,6 @@ from cluster.machinery.timestamps import format_time
 
 NO_DEADLINE = 2**31 - 1
 
-NEW_CREATED = "NewReplicaSetCreated"
 FOUND_NEW = "FoundNewReplicaSet"
 UPDATED = "ReplicaSetUpdated"
 COMPLETE = "NewReplicaSetAvailable"

@@ -24,7 +24,6 @@ from cluster.machinery.quantity import QuantityError
 from cluster.resources.enforcement import findings_of
 
 TERMINATION_PATH = "/dev/termination-log"
-MANAGED_FILES = ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname")
 SAFE_SYSCTLS = (
     "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
     "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range", "net.ipv4.tcp_fin_timeout",

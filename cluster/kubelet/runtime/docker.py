@@ -171,12 +171,6 @@ class DockerEngine:
         self._changes += 1
         self._inspected.pop(container_id, None)
 
-    async def network_ranges(self) -> Sequence[str]:
-        """The address ranges of all Docker networks on this host, for `network.addresses.choose_cidr`."""
-        networks = await self._api.call("GET", "/networks")
-        configs = [config for one in networks for config in (one.get("IPAM") or {}).get("Config") or ()]
-        return sorted({config["Subnet"] for config in configs if "." in config.get("Subnet", "")})
-
     async def _of_that_name(self, name: str, labels: Mapping[str, str]) -> Container | None:
         """The container of that name if it is the one we would have made."""
         try:
