@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cluster.apiserver.apiserver import ApiServer
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
-from cluster.kubelet.host import Host
-from cluster.kubelet.probe_runners import ProbeRunner
-from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
-from cluster.kubelet.volumes.mounts import Mounter
-from cluster.store.api import Store
+
+if TYPE_CHECKING:
+    # A server loads no kubelet, an agent no API server.
+    from cluster.apiserver.apiserver import ApiServer
+    from cluster.kubelet.host import Host
+    from cluster.kubelet.probe_runners import ProbeRunner
+    from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
+    from cluster.kubelet.volumes.mounts import Mounter
+    from cluster.store.api import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

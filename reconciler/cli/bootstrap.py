@@ -15,7 +15,7 @@ from reconciler.daemon.daemon import IDENTITY, Daemon
 from reconciler.daemon.opening import HostSources, SourceOpener
 
 if TYPE_CHECKING:
-    from cluster.compose import ControlPlane
+    from cluster.control_plane import ControlPlane
     from cluster.ports import Ports
 
 OPERATOR_GROUPS = ("system:masters",)

@@ -60,7 +60,7 @@ def _again_as_root(state_dir: Path) -> int:
 
 def _purge(state_dir: Path) -> None:
     from cluster.config import SETTINGS_FILE, load_settings
-    from cluster.machine import purge_host
+    from cluster.node_runtime import purge_host
 
     if (state_dir / SETTINGS_FILE).exists():
         for line in asyncio.run(purge_host(load_settings(state_dir))):

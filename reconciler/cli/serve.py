@@ -154,7 +154,7 @@ async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
         load_settings,
         save_settings,
     )
-    from cluster.machine import choose_ranges
+    from cluster.node_runtime import choose_ranges
 
     try:
         if (state_dir / SETTINGS_FILE).exists():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cluster.base.collector import spare_what_is_loaded
 from cluster.base.log import configure
-from cluster.compose import ControlPlane
 from cluster.config import create_settings, free_port
+from cluster.control_plane import ControlPlane
 from cluster.machine import machine_ports
 
 

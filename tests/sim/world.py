@@ -1,6 +1,7 @@
 """One world: server, nodes, repository and their faults on virtual time, made from a seed.
 
-The roles are the real ones of `cluster.compose` and the real GitOps daemon; only what `cluster.ports` names is simulated.
+The roles are the real ones (`cluster.control_plane`, `cluster.node_agent`) with the real GitOps daemon; only what
+`cluster.ports` names is simulated.
 `run` plays a scenario and fails when any invariant was broken, naming the seed.
 """
 
@@ -22,9 +23,10 @@ from cluster.base.entropy import SeededEntropy
 from cluster.base.tasks import Supervisor
 from cluster.client.informer import Informer
 from cluster.client.transport import Query, Transport
-from cluster.compose import ControlPlane, NodeAgent
 from cluster.config import Settings
+from cluster.control_plane import ControlPlane
 from cluster.machinery.objects import Key, Obj, field_of
+from cluster.node_agent import NodeAgent
 from cluster.ports import NoListener, Ports, Runtime, Trust
 from cluster.resources.builtin import PODS, SERVICES
 from cluster.simulation.engine import Behaviour, SimulatedNetwork, SimulatedSandboxes

@@ -1,0 +1,180 @@
+"""The server role: API, store, everything that decides.  No root, no container engine, no packet rule.
+
+Knows no host beyond what `ports` names, and no kubelet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+
+from loguru import logger
+
+from cluster.apiserver.admission.pod_security import PodSecurity
+from cluster.apiserver.allocators import ServicePools
+from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
+from cluster.apiserver.bootstrap import Address
+from cluster.apiserver.http import Identity
+from cluster.base.tasks import Supervisor
+from cluster.client.cache import Cache
+from cluster.client.events import EventRecorder
+from cluster.client.node_channel import NodeChannel
+from cluster.client.transport import Transport
+from cluster.config import Settings
+from cluster.controllers.run import Controllers
+from cluster.machinery.errors import ServiceUnavailable
+from cluster.machinery.resource import Resource
+from cluster.ports import Listener, Ports
+from cluster.proxy.host_ports import listening_ports
+from cluster.proxy.load_balancer import LoadBalancerController
+from cluster.resources.catalog import Catalog, builtin_catalog
+from cluster.scheduler.scheduler import Scheduler
+from cluster.store.api import Store
+from cluster.store.compactor import Compactor
+
+
+def identity_of(user: str) -> Identity:
+    """Who a component is, with the groups its kind of name brings.  Upstream: serviceaccount.UserInfo, NodeUserInfo."""
+    groups = ["system:authenticated"]
+    if user.startswith("system:serviceaccount:"):
+        namespace = user.split(":")[2]
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", *groups]
+    elif user.startswith("system:node:"):
+        groups = ["system:nodes", *groups]
+    return Identity(user, tuple(groups))
+
+
+def served_resources(catalog: Catalog) -> Sequence[Resource]:
+    """Each stored resource once, in the version it is stored in."""
+    return [
+        descriptor.resource
+        for descriptor in catalog
+        if "list" in descriptor.resource.verbs and descriptor.storage == descriptor.resource
+    ]
+
+
+class Channels:
+    """The streams to each node whose agent is connected."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, NodeChannel] = {}
+
+    def connect(self, node: str, channel: NodeChannel) -> None:
+        self._channels[node] = channel
+
+    def channel(self, node: str) -> NodeChannel:
+        if (found := self._channels.get(node)) is None:
+            raise ServiceUnavailable(f'no agent of node "{node}" is connected')
+        return found
+
+
+class ControlPlane:
+    """API server and everything that decides.  `stop` works in any state."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self.settings = settings
+        self.channels = Channels()
+        self._ports = ports
+        self._supervisor = Supervisor(ports.clock)
+        self._store: Store | None = None
+        self._listener: Listener | None = None
+        self._api: ApiServer | None = None
+
+    @property
+    def api(self) -> ApiServer:
+        if self._api is None:
+            raise RuntimeError("the control plane has not started")
+        return self._api
+
+    async def start(self) -> None:
+        """Open the store, serve on loopback, run the controllers.  Raises OSError, StoreError."""
+        settings, ports = self.settings, self._ports
+        trust = ports.trust()
+        self._store = await ports.open_store()
+        catalog = builtin_catalog()
+        self._api = ApiServer(
+            store=self._store,
+            catalog=catalog,
+            clock=ports.clock,
+            entropy=ports.entropy,
+            node_channels=self.channels,
+            settings=ApiServerSettings(
+                service_account_key=trust.token_key,
+                issuer=f"https://kubernetes.default.svc.{settings.cluster_domain}",
+                audiences=(f"https://kubernetes.default.svc.{settings.cluster_domain}",),
+                address=Address(address=settings.gateway_ip, port=settings.api_port, service_ip=settings.kubernetes_ip),
+                pools=ServicePools(network=IPv4Network(settings.service_cidr)),
+                port_in_use=ports.port_in_use,
+                root_ca_pem=trust.ca_pem,
+                pod_security=PodSecurity(
+                    allow_privileged=settings.allow_privileged,
+                    allow_host_network=settings.allow_host_network,
+                    allowed_host_paths=settings.allowed_host_paths,
+                ),
+            ),
+        )
+        await self._api.start()
+        self._listener = ports.listener(self._api)
+        self.listen(settings.api_host)
+        self._supervisor.start("compactor", Compactor(self._store, ports.clock).run)
+        self._start_deciding(self._api, catalog, ca_pem=trust.ca_pem)
+
+    def _start_deciding(self, api: ApiServer, catalog: Catalog, *, ca_pem: str) -> None:
+        clock, entropy, cache = self._ports.clock, self._ports.entropy, api.cache()
+        controllers = Controllers(
+            transport_of=lambda user: api.transport(identity_of(user)),
+            cache=cache,
+            clock=clock,
+            entropy=entropy,
+            served=lambda: served_resources(catalog),
+            ca_pem=ca_pem,
+        )
+        self._supervisor.start("controllers", controllers.run)
+        self._start_load_balancer(api)
+        transport = api.transport(identity_of(Scheduler.identity))
+        recorder = EventRecorder(transport, clock, entropy, component="default-scheduler")
+        self._supervisor.start("events-scheduler", recorder.run)
+        scheduler = Scheduler(transport=transport, cache=cache, clock=clock, entropy=entropy, recorder=recorder)
+        self._supervisor.start("scheduler", scheduler.run)
+
+    def transport(self, user: str, groups: Sequence[str] = ()) -> Transport:
+        """The API as somebody: the groups are those the name brings, and these."""
+        identity = identity_of(user)
+        return self.api.transport(Identity(user, (*identity.groups, *groups)))
+
+    @property
+    def cache(self) -> Cache:
+        """A view on everything, without authorization."""
+        return self.api.cache()
+
+    def _start_load_balancer(self, api: ApiServer) -> None:
+        clock, entropy = self._ports.clock, self._ports.entropy
+        transport = api.transport(identity_of(LoadBalancerController.identity()))
+        recorder = EventRecorder(transport, clock, entropy, component=LoadBalancerController.account)
+        self._supervisor.start("events-load-balancer", recorder.run)
+        controller = LoadBalancerController(
+            transport=transport,
+            cache=api.cache(),
+            clock=clock,
+            entropy=entropy,
+            recorder=recorder,
+            # Simulated nodes have no programs of their own.
+            listening=listening_ports if self.settings.runtime != "simulated" else frozenset,
+        )
+        self._supervisor.start("load-balancer", controller.run)
+
+    def listen(self, host: str) -> None:
+        """Serve the API on one more address of this host.  Raises OSError."""
+        if self._listener is None:
+            raise RuntimeError("the control plane has not started")
+        self._listener.listen(host)
+        logger.info("api serves", address=f"{host}:{self.settings.api_port}")
+
+    async def stop(self) -> None:
+        await self._supervisor.stop()
+        if self._listener is not None:
+            await self._listener.stop()
+        if self._api is not None:
+            await self._api.stop()
+        if self._store is not None:
+            await self._store.close()
