@@ -1,7 +1,7 @@
 """Where log records go: journald when the service manager connected us to it, a readable line otherwise.
 
 Records are a constant message plus keys.  Everything written passes `redacted` once, here: a credential that slipped into a
-value does not leave the process.  journald's native protocol: systemd.io/JOURNAL_NATIVE_PROTOCOL.
+value does not leave the process.
 """
 
 from __future__ import annotations
@@ -9,20 +9,28 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
-import struct
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from loguru import logger
 
+from cluster.base.journal import JournalSocket, entry_of, field_name, is_journal
+
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-JOURNAL_SOCKET: Final = "/run/systemd/journal/socket"
 VALUE_LENGTH_MAX: Final = 4096
 """A longer value is cut: one record never floods the journal."""
+
+KEY_PREFIX: Final = "RECONCILER_"
+"""Before a key's name in the journal."""
+MESSAGE_FIELD: Final = "RECONCILER_MESSAGE"
+"""The constant message without its keys."""
+DROPPED_FIELD: Final = "RECONCILER_DROPPED"
+"""How many entries before this one journald did not take in time."""
+PART_FIELD: Final = "RECONCILER_PART"
+"""Which half of the program speaks: its top package."""
 
 _PRIORITY: Final = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6, "DEBUG": 7, "TRACE": 7}
 _CREDENTIALS: Final = re.compile(
@@ -43,7 +51,8 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     """Send every record, those of the standard library's logging too, to one sink.  Replaces earlier ones."""
     logger.remove()
     target = stream if stream is not None else sys.stderr
-    sink = _journal_sink() if stream is None and _is_journal(sys.stderr) else _line_sink(target)
+    to_journal = stream is None and is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", ""))
+    sink = _journal_sink() if to_journal else _line_sink(target)
     # `diagnose` would print the values of local variables, secrets among them.
     logger.add(sink, level=level, format="{message}", diagnose=False, backtrace=False, enqueue=False, catch=True)
     logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
@@ -68,39 +77,35 @@ def _line_sink(stream: TextIO) -> Callable[[Message], None]:
 
 
 def _journal_sink() -> Callable[[Message], None]:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    journal = JournalSocket()
 
     def write(message: Message) -> None:
-        data = journal_entry(message.record, _traceback(message))
+        fields = journal_fields(message.record, _traceback(message))
+        if journal.dropped:
+            fields[DROPPED_FIELD] = str(journal.dropped)
         try:
-            connection.sendto(data, JOURNAL_SOCKET)
+            journal.send(entry_of(fields))
         except OSError:
             sys.stderr.write(line_of(message.record) + "\n")
 
     return write
 
 
-def journal_entry(record: Record, traceback: str = "") -> bytes:
-    """The record as journald fields: MESSAGE, PRIORITY and one RECONCILER_KEY for each key."""
+def journal_fields(record: Record, traceback: str = "") -> dict[str, str]:
+    """The record for journald: MESSAGE, PRIORITY and one RECONCILER_KEY for each key; nothing in it is a credential."""
     keys = "".join(f" {name}={_quoted(value)}" for name, value in record["extra"].items())
-    text = redacted(f"{record['message']}{keys}" + (f"\n{traceback}" if traceback else ""))
     fields = {
-        "MESSAGE": text,
+        "MESSAGE": redacted(f"{record['message']}{keys}" + (f"\n{traceback}" if traceback else "")),
         "PRIORITY": str(_PRIORITY.get(record["level"].name, 6)),
         "SYSLOG_IDENTIFIER": "reconciler",
         "CODE_FILE": record["file"].path,
         "CODE_LINE": str(record["line"]),
+        MESSAGE_FIELD: record["message"],
+        PART_FIELD: (record["name"] or "").partition(".")[0],
     }
     for name, value in record["extra"].items():
-        fields["RECONCILER_" + re.sub(r"[^A-Z0-9_]", "_", name.upper())] = redacted(_text(value))
-    return b"".join(_journal_field(name, value) for name, value in fields.items())
-
-
-def _journal_field(name: str, value: str) -> bytes:
-    data = value.encode("utf-8", "replace")
-    if b"\n" in data:
-        return name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"
-    return name.encode() + b"=" + data + b"\n"
+        fields[KEY_PREFIX + field_name(name)] = redacted(_text(value))
+    return fields
 
 
 def _traceback(message: Message) -> str:
@@ -118,16 +123,6 @@ def _quoted(value: Any) -> str:
     if text and not re.search(r'[\s"=]', text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _is_journal(stream: TextIO) -> bool:
-    """systemd names the journal's stream by device and inode; stderr is it unless somebody redirected."""
-    named = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return named == f"{status.st_dev}:{status.st_ino}"
 
 
 class _Intercept(logging.Handler):

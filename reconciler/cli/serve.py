@@ -62,6 +62,7 @@ async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
 
     from cluster.base.clock import SystemClock
     from cluster.base.entropy import SystemEntropy
+    from cluster.base.sd_notify import service_manager
     from cluster.base.tasks import Supervisor
     from cluster.client.kubeconfig import KubeconfigError, load_kubeconfig
     from cluster.config import SETTINGS_FILE
@@ -90,11 +91,13 @@ async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
     stopping = _stop_signal()
     run_file = state_dir / RUN_FILE
     try:
-        async with Supervisor(clock) as supervisor:
+        async with service_manager(clock, os.environ) as manager, Supervisor(clock) as supervisor:
             supervisor.start("foreign-gitops", gitops.run)
             _say_ready(run_file, FOREIGN, args.kubeconfig.resolve(), args.source)
+            manager.ready(f"serving {access.host}:{access.port}")
             logger.info("ready", pid=os.getpid(), server=f"{access.host}:{access.port}", state=str(state_dir))
             await stopping.wait()
+            manager.stopping()
             logger.info("stopping; what was applied stays")
     finally:
         run_file.unlink(missing_ok=True)
@@ -113,6 +116,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from loguru import logger
 
     from cluster.base.collector import spare_what_is_loaded
+    from cluster.base.sd_notify import service_manager
     from cluster.compose import Cluster
     from cluster.machine import machine_ports
     from reconciler.cli.bootstrap import bootstrap_of, start_gitops
@@ -122,22 +126,25 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     ports = machine_ports(settings)
     cluster = Cluster(settings, ports)
     run_file = state_dir / RUN_FILE
-    try:
-        await cluster.start()
-        bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
-        gitops = await start_gitops(cluster.plane, bootstrap, state_dir=state_dir, ports=ports)
+    async with service_manager(ports.clock, os.environ) as manager:
         try:
-            _give_to_invoker(settings.kubeconfig)
-            _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
-            logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
-            spare_what_is_loaded()
-            await stopping.wait()
+            await cluster.start()
+            bootstrap = bootstrap_of(args.source, directory=args.path, branch=args.ref) if args.source else None
+            gitops = await start_gitops(cluster.plane, bootstrap, state_dir=state_dir, ports=ports)
+            try:
+                _give_to_invoker(settings.kubeconfig)
+                _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
+                manager.ready(f"serving port {settings.api_port}, runtime {settings.runtime}")
+                logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
+                spare_what_is_loaded()
+                await stopping.wait()
+            finally:
+                manager.stopping()
+                logger.info("stopping; containers keep running")
+                await gitops.stop()
         finally:
-            logger.info("stopping; containers keep running")
-            await gitops.stop()
-    finally:
-        run_file.unlink(missing_ok=True)
-        await cluster.stop()
+            run_file.unlink(missing_ok=True)
+            await cluster.stop()
     return Exit.OK
 
 

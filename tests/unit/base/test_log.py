@@ -8,7 +8,7 @@ import logging
 import pytest
 from loguru import logger
 
-from cluster.base.log import configure, journal_entry, redacted
+from cluster.base.log import configure, journal_fields, redacted
 
 
 @pytest.fixture
@@ -54,11 +54,12 @@ def test_credentials_are_replaced(text, kept):
     assert redacted(text) == kept
 
 
-def test_a_journal_entry_carries_keys_as_fields_and_multi_line_values_by_length():
+def test_the_journal_gets_the_message_its_priority_and_each_key_as_a_field():
     seen = []
     handler = logger.add(lambda message: seen.append(message.record), format="{message}")
-    logger.warning("held", app="web", reason="two\nlines")
+    logger.warning("held", app="web", reason="password=hunter2")
     logger.remove(handler)
-    entry = journal_entry(seen[0])
-    assert b"PRIORITY=4\n" in entry and b"RECONCILER_APP=web\n" in entry
-    assert b"RECONCILER_REASON\n\x09\x00\x00\x00\x00\x00\x00\x00two\nlines\n" in entry
+    fields = journal_fields(seen[0])
+    assert fields["MESSAGE"] == 'held app=web reason="password=***'
+    assert (fields["PRIORITY"], fields["RECONCILER_APP"], fields["RECONCILER_REASON"]) == ("4", "web", "password=***")
+    assert fields["RECONCILER_MESSAGE"] == "held"
