@@ -1,9 +1,10 @@
 """Write `data/protobuf.json.z`: which field number means what in Kubernetes' protobuf.
 
-Run by hand on a version bump: `python -m cluster.resources.generate_protobuf /usr/bin/kubectl`.  Every Go client binary carries
+Run by hand on a version bump: `python -m cluster.resources.generate_protobuf PATH-OF-KUBECTL`, one of the
+same minor version.  Every Go client binary carries
 its FileDescriptorProtos, gzipped; they give names, numbers and types.  Three things they do not tell are joined here: required
 fields and inlined messages from the OpenAPI definitions, and which scalars are pointers in Go from the list below.  The
-CustomResourceDefinition types are in no such binary and are entered by hand.
+CustomResourceDefinition and APIService types are in no such binary and are entered by hand.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import orjson
 
 from cluster.machinery.protobuf import INLINED, KEEP_ZERO, MAP, REPEATED, fields_of
+from cluster.resources.apiservice_protobuf import APISERVICE_MESSAGES, APISERVICE_PACKAGE
 from cluster.resources.crd_protobuf import CRD_MESSAGES, CRD_PACKAGE
 from cluster.resources.schemas import definitions
 
@@ -118,14 +120,8 @@ def table_of(binary: bytes) -> dict[str, Any]:
         messages |= messages_of(descriptor)
     known = definitions()
     fields = {name: _joined(name, message, known) for name, message in messages.items()}
-    fields |= {
-        f"{CRD_PACKAGE}.{name}": {
-            number: (json_name, kind if kind in _KINDS.values() else _crd_kind(kind),
-                     flags + (KEEP_ZERO if json_name in POINTERS else ""))
-            for number, (json_name, kind, flags) in message.items()
-        }
-        for name, message in CRD_MESSAGES.items()
-    }  # fmt: skip
+    fields |= _entered_by_hand(CRD_PACKAGE, CRD_MESSAGES)
+    fields |= _entered_by_hand(APISERVICE_PACKAGE, APISERVICE_MESSAGES)
     kinds: dict[str, str] = {}
     for name, definition in known.items():
         message = _message_name(name)
@@ -159,13 +155,29 @@ def _joined(
     return joined
 
 
-def _crd_kind(kind: str) -> str:
-    return kind if "." in kind else f"{CRD_PACKAGE}.{kind}"
+def _entered_by_hand(
+    package: str, messages: Mapping[str, Mapping[str, tuple[str, str, str]]]
+) -> dict[str, dict[str, tuple[str, str, str]]]:
+    """`messages` under their full names; kinds without a dot are of the same package."""
+    plain = frozenset(_KINDS.values())
+    return {
+        f"{package}.{name}": {
+            number: (
+                json_name,
+                kind if kind in plain or "." in kind else f"{package}.{kind}",
+                flags if KEEP_ZERO in flags or json_name not in POINTERS else flags + KEEP_ZERO,
+            )
+            for number, (json_name, kind, flags) in message.items()
+        }
+        for name, message in messages.items()
+    }
 
 
 def _message_name(definition: str) -> str:
     if definition.startswith("io.k8s.apiextensions-apiserver."):
         return f"{CRD_PACKAGE}.{definition.rpartition('.')[2]}"
+    if definition.startswith("io.k8s.kube-aggregator."):
+        return f"{APISERVICE_PACKAGE}.{definition.rpartition('.')[2]}"
     return "k8s.io." + definition.removeprefix("io.k8s.")
 
 

@@ -1,11 +1,10 @@
-"""docs/architecture.md and docs/limits.md say what the code is: layers, packages, kinds."""
+"""docs/architecture.md says what the code is: layers and packages."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 
-from cluster.resources.catalog import builtin_catalog
 from tests.tidy.tree import sources, table_rows, text_of
 
 CONTRACTS = {
@@ -35,18 +34,3 @@ def test_every_package_has_its_row() -> None:
     )
     packages = {"/".join(path.parts[:2]) for path in sources() if len(path.parts) > 2 and path.parts[0] == "cluster"}
     assert packages <= {name.strip("`") for name in named}, "add it to the table of packages"
-
-
-def test_the_limits_name_every_kind_that_is_served() -> None:
-    told = re.search(r"\*\*Kinds\.\*\* Served: (.*?)\. Every other kind", text_of("docs/limits.md"), re.DOTALL)
-    assert told
-    named = set(re.findall(r"[A-Z]\w+", told[1]))
-    served = {descriptor.resource.kind for descriptor in builtin_catalog() if "list" in descriptor.resource.verbs}
-    assert named - {"CRD"} == served, "docs/limits.md, Kinds: say what is served and what is not"
-
-
-def test_the_limits_refuse_no_kind_that_is_served() -> None:
-    told = re.search(r"Every other kind is refused[^:]*: (.*?)\.\n", text_of("docs/limits.md"), re.DOTALL)
-    assert told
-    served = {descriptor.resource.kind for descriptor in builtin_catalog()}
-    assert not served & set(re.findall(r"[A-Z]\w+", told[1])), "docs/limits.md, Kinds: these are served now"

@@ -1,10 +1,11 @@
-"""Fields that are stored but that nothing here acts on: a warning each, so that nobody is fooled."""
+"""Kinds and fields that are stored but that nothing here acts on: a warning each, so that nobody is fooled."""
 
 from __future__ import annotations
 
 from cluster.apiserver.admission.api import Attributes, Validating
 from cluster.machinery.objects import Obj, field_of
 from cluster.resources.enforcement import findings_of, service_findings_of
+from cluster.resources.unattended import warning_of
 
 WITH_TEMPLATE = frozenset(
     {("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("apps", "DaemonSet")}
@@ -25,6 +26,8 @@ class Unenforced(Validating):
             warnings = pod_warnings(field_of(attributes.obj, "spec", "template", default={}), "spec.template.spec")
         elif kind == ("", "Service"):
             warnings = [_ignored(path) for path in service_findings_of(attributes.obj).warned]
+        if unattended := warning_of(resource.group_kind):
+            warnings.append(unattended)
         attributes.warnings.extend(warnings)
 
 

@@ -123,16 +123,17 @@ def test_create_by_kind(kubectl: Kubectl) -> None:
     assert rules == [{"nonResourceURLs": ["/healthz"], "verbs": ["get"]}]
 
 
-def test_kinds_that_are_not_served_are_refused(kubectl: Kubectl) -> None:
-    unserved = "could not find the requested resource"
-    assert unserved in kubectl.refused("create", "job", "j", "--image=i:1", "--", "true")
-    kubectl("apply", "-f", "-", stdin=WEB)
-    assert unserved in kubectl.refused("autoscale", "deployment", "web", "--max=3")
-
-
 def test_an_unknown_kind_is_said_to_be_unknown(kubectl: Kubectl) -> None:
-    job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n"
-    assert 'no matches for kind "Job" in version "batch/v1"' in kubectl.refused("apply", "-f", "-", stdin=job)
+    odd = "apiVersion: batch/v1\nkind: Odd\nmetadata: {name: j}\n"
+    assert 'no matches for kind "Odd" in version "batch/v1"' in kubectl.refused("apply", "-f", "-", stdin=odd)
+    claim = "apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: j}\n"
+    assert 'no matches for kind "ResourceClaim"' in kubectl.refused("apply", "-f", "-", stdin=claim)
+
+
+def test_a_kind_that_nothing_acts_on_is_stored_with_a_warning(kubectl: Kubectl) -> None:
+    told = kubectl.run("create", "quota", "q", "--hard=pods=3").err
+    assert "ResourceQuota: is stored, but not acted on by this cluster: it limits nothing" in told
+    assert kubectl.json("get", "quota", "q")["spec"] == {"hard": {"pods": "3"}}
 
 
 def test_a_dry_run_on_the_server_writes_nothing(kubectl: Kubectl) -> None:

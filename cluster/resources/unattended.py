@@ -1,0 +1,49 @@
+"""Kinds that are served and stored while nothing here acts on them yet: one table, told to whoever writes one.
+
+Whoever makes a kind work removes its line here and in docs/limits.md; a test compares both.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cluster.machinery.objects import GroupKind
+
+UNATTENDED: Mapping[GroupKind, str] = {
+    GroupKind("", "LimitRange"): "its limits and defaults are not applied",
+    GroupKind("", "PersistentVolume"): "it is not bound to claims",
+    GroupKind("", "PersistentVolumeClaim"): "no volume is bound to it",
+    GroupKind("", "ReplicationController"): "no controller runs its pods",
+    GroupKind("", "ResourceQuota"): "it limits nothing",
+    GroupKind("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): "its webhooks are not called",
+    GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): "it refuses nothing",
+    GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): "it refuses nothing",
+    GroupKind("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): "its webhooks are not called",
+    GroupKind("apiregistration.k8s.io", "APIService"): "requests are not passed on",
+    GroupKind("apps", "DaemonSet"): "no controller runs its pods",
+    GroupKind("apps", "StatefulSet"): "no controller runs its pods",
+    GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",
+    GroupKind("batch", "CronJob"): "no controller creates its jobs",
+    GroupKind("batch", "Job"): "no controller runs its pods",
+    GroupKind("certificates.k8s.io", "CertificateSigningRequest"): "no signer issues its certificate",
+    GroupKind("flowcontrol.apiserver.k8s.io", "FlowSchema"): "it shapes no traffic",
+    GroupKind("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): "it shapes no traffic",
+    GroupKind("networking.k8s.io", "IPAddress"): "Services are given addresses without it",
+    GroupKind("networking.k8s.io", "Ingress"): "no controller serves it",
+    GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",
+    GroupKind("networking.k8s.io", "ServiceCIDR"): "Services are given addresses without it",
+    GroupKind("node.k8s.io", "RuntimeClass"): "pods that name it are refused",
+    GroupKind("policy", "PodDisruptionBudget"): "evictions are not held up by it",
+    GroupKind("storage.k8s.io", "CSIDriver"): "no CSI volumes are served",
+    GroupKind("storage.k8s.io", "CSINode"): "no CSI volumes are served",
+    GroupKind("storage.k8s.io", "CSIStorageCapacity"): "no CSI volumes are served",
+    GroupKind("storage.k8s.io", "StorageClass"): "no provisioner makes its volumes",
+    GroupKind("storage.k8s.io", "VolumeAttachment"): "nothing is attached",
+}
+"""Kind to what does not happen, as the end of a sentence."""
+
+
+def warning_of(kind: GroupKind) -> str:
+    """What its writer is told; empty when the kind works."""
+    missing = UNATTENDED.get(kind, "")
+    return f"{kind}: is stored, but not acted on by this cluster: {missing}" if missing else ""
