@@ -111,6 +111,7 @@ class ControlPlane:
                     allow_host_network=settings.allow_host_network,
                     allowed_host_paths=settings.allowed_host_paths,
                 ),
+                pods_are_routable=settings.runtime != "simulated",
             ),
         )
         await self._api.start()

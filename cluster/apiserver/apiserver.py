@@ -23,6 +23,7 @@ from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
 from cluster.apiserver.custom import CustomResources
+from cluster.apiserver.dialing import Dialer
 from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.health import Check, Health
@@ -32,10 +33,12 @@ from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.rendering import error_reply, reply_of
 from cluster.apiserver.routes import parse_route, path_not_found
+from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.state import DECODED_MAX, RING_EVENTS_MAX, State
 from cluster.apiserver.tokens import ServiceAccountTokens
 from cluster.apiserver.transport import InProcessTransport
 from cluster.apiserver.view import ObjView
+from cluster.apiserver.webhook_client import WebhookClient
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
@@ -51,7 +54,10 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiServerSettings:
-    """What the operator decides.  `service_account_key` signs tokens (P-256); secrets are not shown by repr."""
+    """What the operator decides.  `service_account_key` signs tokens (P-256); secrets are not shown by repr.
+
+    `pods_are_routable`: this host can dial pods; else they are reached through their nodes only.
+    """
 
     service_account_key: ec.EllipticCurvePrivateKey = field(repr=False)
     static_tokens: Mapping[str, Identity] = field(default_factory=dict, repr=False)
@@ -66,6 +72,7 @@ class ApiServerSettings:
     platform: str = "linux/amd64"
     audit: Callable[[AuditRecord], None] | None = None
     pod_security: PodSecurity = field(default_factory=PodSecurity)
+    pods_are_routable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,8 @@ class ApiServer:
             ),
             allocations=Together((self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem))),
         )
+        resolver = ServiceResolver(self.state)
+        dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
         self._backend = Backend(
             store=store,
             state=self.state,
@@ -140,6 +149,9 @@ class ApiServer:
             authorizer=self._authorizer,
             authenticator=self._authenticator,
             node_channels=node_channels,
+            resolver=resolver,
+            dialer=dialer,
+            webhooks=WebhookClient(resolver, dialer),
         )
 
         self._custom = CustomResources(
@@ -161,6 +173,8 @@ class ApiServer:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
+        await self._backend.webhooks.close()
+        await self._backend.dialer.close()
 
     def transport(self, identity: Identity) -> Transport:
         """The API as `identity`, in this process: authorized and admitted like any other caller."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
+from cluster.apiserver.dialing import Dialer
 from cluster.apiserver.registry import Registry
+from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.state import State
 from cluster.apiserver.tokens import ServiceAccountTokens
+from cluster.apiserver.webhook_client import WebhookClient
 from cluster.base.clock import Clock
 from cluster.client.node_channel import NodeChannels
 from cluster.resources.catalog import Catalog
@@ -26,3 +29,6 @@ class Backend:
     authorizer: Authorizer
     authenticator: CertificateAndTokenAuthenticator
     node_channels: NodeChannels
+    resolver: ServiceResolver
+    dialer: Dialer
+    webhooks: WebhookClient
