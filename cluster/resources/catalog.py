@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from cluster.machinery.objects import GroupKind, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
-from cluster.resources import apiextensions, apps, coordination, core, endpoints, events, pod, rbac, service
+from cluster.resources import (
+    apiextensions,
+    apps,
+    certificates,
+    coordination,
+    core,
+    endpoints,
+    events,
+    pod,
+    rbac,
+    service,
+)
 from cluster.resources.builtin import BUILTIN, EVENTS, EVENTS_V1
 from cluster.resources.kind import Kind, Selectable, metadata_fields
 from cluster.resources.printing import Column
@@ -153,6 +164,6 @@ def _generic(resource: Resource) -> Strategy:
 
 _KINDS: Mapping[GroupKind, Kind] = {
     group_kind: kind
-    for module in (core, pod, service, endpoints, events, coordination, apps, rbac, apiextensions)
+    for module in (core, pod, service, endpoints, events, coordination, apps, rbac, apiextensions, certificates)
     for group_kind, kind in module.KINDS.items()
 }
