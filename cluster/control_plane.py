@@ -13,19 +13,18 @@ from loguru import logger
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
-from cluster.apiserver.bootstrap import BOOTSTRAP, Address
+from cluster.apiserver.bootstrap import Address
 from cluster.apiserver.http import Identity
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
 from cluster.client.node_channel import NodeChannel
-from cluster.client.node_settings import publish_node_settings
 from cluster.client.transport import Transport
 from cluster.config import Settings
 from cluster.controllers.run import Controllers
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
-from cluster.ports import Listener, Ports, Trust
+from cluster.ports import Listener, Ports
 from cluster.proxy.host_ports import listening_ports
 from cluster.proxy.load_balancer import LoadBalancerController
 from cluster.resources.catalog import Catalog, builtin_catalog
@@ -88,7 +87,7 @@ class ControlPlane:
         return self._api
 
     async def start(self) -> None:
-        """Open the store, serve on loopback and towards the pods, run the controllers.  Raises OSError, StoreError."""
+        """Open the store, serve on loopback, run the controllers.  Raises OSError, StoreError."""
         settings, ports = self.settings, self._ports
         trust = ports.trust()
         self._store = await ports.open_store()
@@ -116,22 +115,12 @@ class ControlPlane:
             ),
         )
         await self._api.start()
-        await publish_node_settings(self._api.transport(BOOTSTRAP), settings.shared)
         self._listener = ports.listener(self._api)
-        self._listen(self._listener)
+        self.listen(settings.api_host)
         self._supervisor.start("compactor", Compactor(self._store, ports.clock).run)
-        self._start_deciding(self._api, catalog, trust)
+        self._start_deciding(self._api, catalog, ca_pem=trust.ca_pem)
 
-    def _listen(self, listener: Listener) -> None:
-        settings = self.settings
-        listener.listen(settings.api_host)
-        logger.info("api serves", address=f"{settings.api_host}:{settings.api_port}")
-        if settings.runtime != "simulated":
-            # Pods reach the API at the node's address on their bridge, which the agent makes: before us, after us, again.
-            listener.listen(settings.gateway_ip, may_come_later=True)
-            logger.info("api serves", address=f"{settings.gateway_ip}:{settings.api_port}")
-
-    def _start_deciding(self, api: ApiServer, catalog: Catalog, trust: Trust) -> None:
+    def _start_deciding(self, api: ApiServer, catalog: Catalog, *, ca_pem: str) -> None:
         clock, entropy, cache = self._ports.clock, self._ports.entropy, api.cache()
         controllers = Controllers(
             transport_of=lambda user: api.transport(identity_of(user)),
@@ -139,8 +128,7 @@ class ControlPlane:
             clock=clock,
             entropy=entropy,
             served=lambda: served_resources(catalog),
-            ca_pem=trust.ca_pem,
-            sign=trust.sign,
+            ca_pem=ca_pem,
         )
         self._supervisor.start("controllers", controllers.run)
         self._start_load_balancer(api)
@@ -175,6 +163,13 @@ class ControlPlane:
             listening=listening_ports if self.settings.runtime != "simulated" else frozenset,
         )
         self._supervisor.start("load-balancer", controller.run)
+
+    def listen(self, host: str) -> None:
+        """Serve the API on one more address of this host.  Raises OSError."""
+        if self._listener is None:
+            raise RuntimeError("the control plane has not started")
+        self._listener.listen(host)
+        logger.info("api serves", address=f"{host}:{self.settings.api_port}")
 
     async def stop(self) -> None:
         await self._supervisor.stop()

@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
-from datetime import timedelta
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer
-from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig, write_node_kubeconfig
+from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.server import HttpsServer, serving_context
-from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
 from cluster.base.entropy import SystemEntropy
 from cluster.config import Settings
@@ -46,7 +43,7 @@ def machine_ports(settings: Settings) -> Ports:
         clock=clock,
         entropy=entropy,
         open_store=open_store,
-        trust=lambda: trust_of(credentials_of(settings, clock), clock),
+        trust=lambda: trust_of(credentials_of(settings, clock)),
         listener=listener,
         port_in_use=host_port_in_use,
         runtime=runtime,
@@ -70,28 +67,11 @@ def credentials_of(settings: Settings, clock: Clock) -> Credentials:
     return ensure_credentials(settings.pki_dir, list(dict.fromkeys(names)), now=clock.now())
 
 
-def hand_over(settings: Settings, clock: Clock) -> None:
-    """Leave the kubeconfig of this host's node where its agent finds it.  Raises OSError."""
-    write_node_kubeconfig(
-        settings.agent_kubeconfig,
-        credentials_of(settings, clock),
-        directory=settings.pki_dir,
-        host=settings.api_host,
-        port=settings.api_port,
-        node=settings.node_name,
-        now=clock.now(),
-    )
-
-
-def trust_of(credentials: Credentials, clock: Clock) -> Trust:
+def trust_of(credentials: Credentials) -> Trust:
     key = serialization.load_pem_private_key(credentials.token_key, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("the service account key is not an elliptic curve key")
-
-    def sign(request: bytes, usages: Collection[str], lifetime: timedelta) -> bytes:
-        return sign_request(credentials.ca, request, usages=usages, lifetime=lifetime, now=clock.now())
-
-    return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode(), sign=sign)
+    return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode())
 
 
 class HttpsListener:
@@ -112,9 +92,9 @@ class HttpsListener:
             clock=clock,
         )
 
-    def listen(self, host: str, *, may_come_later: bool = False) -> None:
+    def listen(self, host: str) -> None:
         settings = self._settings
-        self._server.listen(host, settings.api_port, may_come_later=may_come_later)
+        self._server.listen(host, settings.api_port)
         write_admin_kubeconfig(
             settings.kubeconfig,
             self._credentials,

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,22 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What signs service account tokens (P-256), the certificate authority that pods are told to trust, and its signature.
-
-    `sign` makes a certificate of a request, for usages and a lifetime; all PEM.  Raises BadRequestPem.
-    """
+    """What signs service account tokens (P-256), and the certificate authority that pods are told to trust."""
 
     token_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_pem: str
-    sign: Callable[[bytes, Collection[str], timedelta], bytes] = field(repr=False)
 
 
 class Listener(Protocol):
     """The API as clients outside this process reach it.  Implementations: `machine.HttpsListener` and, where nobody
     listens, `NoListener`."""
 
-    def listen(self, host: str, *, may_come_later: bool = False) -> None:
-        """Serve on one more address of this host, one that it may get later among them.  Raises OSError."""
+    def listen(self, host: str) -> None:
+        """Serve on one more address of this host.  Raises OSError."""
         ...
 
     async def stop(self) -> None: ...
@@ -51,7 +46,7 @@ class Listener(Protocol):
 class NoListener:
     """Only this process reaches the API."""
 
-    def listen(self, host: str, *, may_come_later: bool = False) -> None:
+    def listen(self, host: str) -> None:
         """Nobody can come."""
 
     async def stop(self) -> None:

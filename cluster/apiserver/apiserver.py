@@ -129,7 +129,6 @@ class ApiServer:
             admission=Admission(
                 plugins(
                     state=self.state,
-                    clock=clock,
                     entropy=entropy,
                     authorizer=self._authorizer,
                     rbac=rbac,

@@ -11,7 +11,6 @@ from typing import Any
 from cluster.apiserver.http import Identity
 from cluster.apiserver.rbac import Access
 from cluster.apiserver.state import State, TableId
-from cluster.client.node_settings import NODE_SETTINGS
 from cluster.machinery.objects import Key, Obj, field_of
 
 NODE_PREFIX = "system:node:"
@@ -22,8 +21,7 @@ _READS = frozenset(("get", "list", "watch"))
 _READ_EVERYWHERE = frozenset(
     (
         ("", "services"), ("", "endpoints"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices"),
-        ("networking.k8s.io", "networkpolicies"), ("certificates.k8s.io", "certificatesigningrequests"),
-        ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumes"),
+        ("networking.k8s.io", "networkpolicies"), ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumes"),
     )
 )  # fmt: skip
 _WRITES = frozenset(
@@ -32,7 +30,6 @@ _WRITES = frozenset(
         ("create", "events.k8s.io", "events"), ("update", "events.k8s.io", "events"), ("patch", "events.k8s.io", "events"),
         ("create", "", "nodes"), ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "subjectaccessreviews"),
-        ("create", "certificates.k8s.io", "certificatesigningrequests"),
     )
 )  # fmt: skip
 _OWN_NODE_VERBS = frozenset(("get", "list", "watch", "update", "patch"))
@@ -54,8 +51,6 @@ def node_allows(state: State, node: str, access: Access, *, field_node: str = ""
     if (access.verb, *thing) in _WRITES:
         return True
     match thing:
-        case ("", "configmaps") if Key(access.namespace, access.name) == NODE_SETTINGS:
-            return access.verb == "get"
         case ("", "nodes"):
             return access.verb in _OWN_NODE_VERBS and access.name == node
         case ("", "nodes/status"):

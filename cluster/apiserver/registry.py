@@ -171,8 +171,7 @@ class Registry:
         new = strategy.default(new)
         key = Key(meta_of(new).get("namespace", ""), meta_of(new).get("name", ""))
         new = self._admission.mutate(self._attributes(call, "CREATE", key, "", new, None))
-        user = call.user
-        new = strategy.prepare_create(new, WriteContext(user.name, user.groups, user.uid, user.extra))
+        new = strategy.prepare_create(new, WriteContext(call.user.name, call.user.groups, call.user.uid))
         if causes := strategy.validate(new):
             raise invalid_object(resource.group, resource.kind, key.name, causes)
         self._admission.validate(self._attributes(call, "CREATE", key, "", new, None))

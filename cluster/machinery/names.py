@@ -25,6 +25,12 @@ _SUBDOMAIN_WHY = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
     f"with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
 )
+_WILDCARD = rf"\*\.{_SUBDOMAIN}"
+_WILDCARD_WHY = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case "
+    "alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for "
+    f"validation is '{_WILDCARD}')"
+)
 _DNS1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _DNS1035_WHY = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
@@ -49,7 +55,7 @@ _ENVIRONMENT_WHY = "a valid environment variable name must consist only of print
 
 _SYNTAX = {
     text: re.compile(rf"(?:{text})\Z", re.ASCII)
-    for text in (_LABEL, _SUBDOMAIN, _DNS1035, _QUALIFIED, _VALUE, _CONFIG_KEY)
+    for text in (_LABEL, _SUBDOMAIN, _WILDCARD, _DNS1035, _QUALIFIED, _VALUE, _CONFIG_KEY)
 }
 
 
@@ -61,6 +67,11 @@ def label_errors(name: str) -> tuple[str, ...]:
 def subdomain_errors(name: str) -> tuple[str, ...]:
     """DNS-1123 subdomain: most objects' names, finalizers' and labels' prefixes."""
     return _check(name, _SUBDOMAIN, _SUBDOMAIN_WHY, SUBDOMAIN_MAX)
+
+
+def wildcard_subdomain_errors(name: str) -> tuple[str, ...]:
+    """DNS-1123 subdomain below `*.`: hosts of Ingress rules."""
+    return _check(name, _WILDCARD, _WILDCARD_WHY, SUBDOMAIN_MAX)
 
 
 def service_name_errors(name: str) -> tuple[str, ...]:

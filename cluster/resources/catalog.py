@@ -15,15 +15,23 @@ from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
 from cluster.resources import (
     apiextensions,
+    apiregistration,
     apps,
-    certificates,
     coordination,
     core,
     endpoints,
     events,
+    flowcontrol,
+    networking,
+    networking_addresses,
+    networking_policy,
+    node_runtime_class,
     pod,
     rbac,
+    scheduling,
     service,
+    storage,
+    storage_drivers,
 )
 from cluster.resources.builtin import BUILTIN, EVENTS, EVENTS_V1
 from cluster.resources.kind import Kind, Selectable, metadata_fields
@@ -164,6 +172,25 @@ def _generic(resource: Resource) -> Strategy:
 
 _KINDS: Mapping[GroupKind, Kind] = {
     group_kind: kind
-    for module in (core, pod, service, endpoints, events, coordination, apps, rbac, apiextensions, certificates)
+    for module in (
+        core,
+        pod,
+        service,
+        endpoints,
+        events,
+        coordination,
+        apps,
+        rbac,
+        apiextensions,
+        networking,
+        networking_policy,
+        networking_addresses,
+        storage,
+        storage_drivers,
+        scheduling,
+        node_runtime_class,
+        flowcontrol,
+        apiregistration,
+    )
     for group_kind, kind in module.KINDS.items()
 }

@@ -62,7 +62,7 @@ def validate_pod_spec(spec: Obj, path: str = "spec") -> Iterator[Cause]:
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         yield invalid(f"{path}.shareProcessNamespace", True, "ShareProcessNamespace and HostPID cannot both be enabled")
     for index, toleration in enumerate(spec.get("tolerations") or ()):
-        yield from _validate_toleration(toleration, f"{path}.tolerations[{index}]")
+        yield from validate_toleration(toleration, f"{path}.tolerations[{index}]")
     for index, alias in enumerate(spec.get("hostAliases") or ()):
         alias_path = f"{path}.hostAliases[{index}]"
         yield from validate_ip(alias.get("ip", ""), f"{alias_path}.ip")
@@ -179,7 +179,7 @@ def validate_id(value: int | None, path: str) -> Iterator[Cause]:
         yield invalid(path, value, "must be between 0 and 2147483647, inclusive")
 
 
-def _validate_toleration(toleration: Obj, path: str) -> Iterator[Cause]:
+def validate_toleration(toleration: Obj, path: str) -> Iterator[Cause]:
     key, operator, effect = (toleration.get(field) or "" for field in ("key", "operator", "effect"))
     if key:
         for why in qualified_name_errors(key):

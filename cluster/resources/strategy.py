@@ -6,8 +6,8 @@ and each kind's registry/*/strategy.go.  Knows nothing of storage, allocation, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from cluster.machinery.errors import Cause
@@ -35,7 +35,6 @@ class WriteContext:
     user: str
     groups: Sequence[str] = ()
     uid: str = ""
-    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Strategy(Protocol):
