@@ -42,6 +42,7 @@ from cluster.apiserver.webhook_client import WebhookClient
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 from cluster.base.tasks import Supervisor
+from cluster.base.values import frozen
 from cluster.client.cache import Cache
 from cluster.client.node_channel import NodeChannels
 from cluster.client.transport import Transport
@@ -75,7 +76,7 @@ class ApiServerSettings:
     pods_are_routable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Executed:
     """What a request came to, before it is written down; without `call` for paths that are no resources."""
 
@@ -108,7 +109,7 @@ class ApiServer:
         )
         self._discovery = Discovery(catalog, platform=settings.platform)
         self._openapi = OpenApi(catalog)
-        rbac = Rbac(self.state)
+        self._rbac = rbac = Rbac(self.state)
         self._authorizer = Authorizer(self.state, rbac)
         tokens = ServiceAccountTokens(
             key=settings.service_account_key,
@@ -165,6 +166,7 @@ class ApiServer:
     async def start(self) -> None:
         await self.state.load()
         self._supervisor.start("apiserver feed", self.state.follow)
+        self._rbac.follow()
         self._services.follow()
         self._custom.follow()
         self._supervisor.start("custom resource definitions", self._custom.run)

@@ -13,6 +13,7 @@ from cluster.apiserver.http import ApiRequest, Identity, Reply
 from cluster.apiserver.routes import Route, is_true
 from cluster.apiserver.state import Row, TableId
 from cluster.apiserver.watch import Watcher
+from cluster.base.values import frozen
 from cluster.machinery.errors import ApiError, BadRequest, Cause, invalid_object
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.catalog import Descriptor
@@ -20,7 +21,7 @@ from cluster.resources.catalog import Descriptor
 FIELD_MANAGER_SIZE_MAX = 128
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """An authenticated, routed request for a resource.  `user` is whom it acts as; `warnings` grows on the way."""
 
@@ -46,7 +47,7 @@ def table_id_of(descriptor: Descriptor) -> TableId:
     return TableId(descriptor.storage.group, descriptor.storage.plural)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RowResult:
     """A stored object.  `created` makes the status 201."""
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cluster.base.values import frozen
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -20,7 +22,7 @@ class Identity:
     extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ApiRequest:
     """One request of an authenticated caller.
 
@@ -72,7 +74,7 @@ class RawConnection(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """An answer.  Exactly one of `obj`, `body`, `stream` and `upgrade` carries the content.
 

@@ -53,7 +53,7 @@ def accepted(header: str, *, transformable: bool = True) -> Accepted:
         named = dict(part.partition("=")[::2] for part in parameters)
         yaml = media_type in _YAML_TYPES
         if "as" not in named:
-            return Accepted(yaml=yaml)
+            return Accepted(yaml=True) if yaml else JSON
         form = _FORMS.get(named["as"])
         right_group = named.get("g") == "meta.k8s.io" and named.get("v") in ("v1", "v1beta1")
         if form is not None and right_group and transformable and not yaml:

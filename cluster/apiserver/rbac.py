@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cluster.apiserver.http import Identity
-from cluster.apiserver.state import State, TableId
+from cluster.apiserver.state import Row, State, TableId, subscriptions
 from cluster.machinery.objects import Key, Obj, name_of, namespace_of
 from cluster.machinery.selectors import selector_of
 
@@ -25,8 +25,7 @@ DECISIONS_KEPT_MAX = 8192
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """One thing somebody wants to do.  A non-resource path has `path` and no `plural`; `plural` includes the subresource."""
 
     verb: str
@@ -97,14 +96,17 @@ class Rbac:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._tables = [state.table(each) for each in (ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS)]
-        self._as_of = (-1, -1, -1, -1)
         self._rules: dict[tuple[str, tuple[str, ...]], Rules] = {}
         self._decisions: dict[tuple[str, tuple[str, ...], Access], bool] = {}
         self._compiled: dict[tuple[TableId, Key], tuple[Rule, ...]] = {}
 
+    def follow(self) -> None:
+        """From now on, forget what was derived whenever a role or binding changes; called once, after the state is loaded."""
+        self._forget(None, None)
+        for table_id in (ROLES, ROLE_BINDINGS, CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS):
+            self._state.table(table_id).subscribers[next(subscriptions)] = self._forget
+
     def allows(self, user: Identity, access: Access) -> bool:
-        self._refresh()
         decision = (user.name, tuple(user.groups), access)
         known = self._decisions.get(decision)
         if known is None:
@@ -116,7 +118,6 @@ class Rbac:
         return known
 
     def rules_of(self, user: Identity) -> Rules:
-        self._refresh()
         subject = (user.name, tuple(user.groups))
         rules = self._rules.get(subject)
         if rules is None:
@@ -131,14 +132,10 @@ class Rbac:
             return self._rules_in(CLUSTER_ROLES, Key("", str(role_ref.get("name", ""))))
         return self._rules_in(ROLES, Key(namespace, str(role_ref.get("name", ""))))
 
-    def _refresh(self) -> None:
-        roles, role_bindings, cluster_roles, cluster_role_bindings = self._tables
-        as_of = (roles.revision, role_bindings.revision, cluster_roles.revision, cluster_role_bindings.revision)
-        if as_of != self._as_of:
-            self._as_of = as_of
-            self._rules.clear()
-            self._decisions.clear()
-            self._compiled.clear()
+    def _forget(self, old: Row | None, new: Row | None) -> None:
+        self._rules.clear()
+        self._decisions.clear()
+        self._compiled.clear()
 
     def _compile(self, user: Identity) -> Rules:
         everywhere: list[Rule] = []

@@ -21,25 +21,26 @@ def reply_of(backend: Backend, call: Call, result: Result) -> Reply:
     """Raises NotAcceptable, BadRequest."""
     if isinstance(result, Reply):
         return result
+    warnings = tuple(dict.fromkeys(call.warnings)) if call.warnings else ()
     header = call.request.headers.get("accept", "")
     wanted = JSON if not header else accepted(header, transformable=not isinstance(result, ObjResult))
     match result:
         case RowResult(row, created):
-            body = representation_of(call, wanted, backend.state, backend.clock).encode(row, first=True)
             status = 201 if created else 200
+            if wanted is JSON and call.descriptor.is_stored:
+                return Reply(status, body=row.value, warnings=warnings)
+            body = representation_of(call, wanted, backend.state, backend.clock).encode(row, first=True)
         case RowsResult():
             body = representation_of(call, wanted, backend.state, backend.clock).encode_list(result)
             status = 200
         case ObjResult(obj, status):
             body = orjson.dumps(obj)
         case WatchResult(watcher):
-            return Reply(
-                stream=watcher, content_type=_streamed(wanted.form), warnings=tuple(dict.fromkeys(call.warnings))
-            )
+            return Reply(stream=watcher, content_type=_streamed(wanted.form), warnings=warnings)
     if wanted.yaml:
         document = dump(orjson.loads(body)).encode()
-        return Reply(status, body=document, content_type=YAML, warnings=tuple(dict.fromkeys(call.warnings)))
-    return Reply(status, body=body, warnings=tuple(dict.fromkeys(call.warnings)))
+        return Reply(status, body=document, content_type=YAML, warnings=warnings)
+    return Reply(status, body=body, warnings=warnings)
 
 
 def _streamed(form: Form) -> str:

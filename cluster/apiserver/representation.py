@@ -38,10 +38,7 @@ def representation_of(call: Call, accepted: Accepted, state: State, clock: Clock
         case Form.METADATA:
             return AsMetadata(state, accepted.version)
         case Form.OBJECT:
-            if (
-                call.descriptor.resource is call.descriptor.storage
-                or call.descriptor.resource == call.descriptor.storage
-            ):
+            if call.descriptor.is_stored:
                 return AsStored(call.descriptor, state)
             return AsVersion(call.descriptor, state)
 

@@ -7,10 +7,11 @@ whatever llhttp calls malformed or ambiguous (400), such as Content-Length besid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import httptools
+
+from cluster.base.values import frozen
 
 HEADERS_SIZE_MAX_BYTES: Final = 262_144
 HEADERS_MAX: Final = 256
@@ -28,7 +29,7 @@ class BadHttp(Exception):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpRequest:
     """One request as it arrived; `headers` has lower-case names, repeated ones joined with a comma."""
 

@@ -10,8 +10,10 @@ import asyncio
 import math
 import socket
 import ssl
+from asyncio import _enter_task, _leave_task
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -156,7 +158,11 @@ class _Identities:
 
 
 class _Connection:
-    """One client: handshake, then requests one after another until either side ends it."""
+    """One client: handshake, then requests one after another until either side ends it.
+
+    Most requests are answered inside the event loop's callback (`_turn`), which saves the resumption of a task; what has to
+    wait, for the store or for the peer, is left to the connection's own task.
+    """
 
     def __init__(self, stream: StreamSocket, handler: Handler, identities: _Identities) -> None:
         self._stream = stream
@@ -164,6 +170,10 @@ class _Connection:
         self._identities = identities
         self._parser = RequestParser()
         self._certificate: bytes | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any]
+        self._left: Callable[[], Awaitable[bool]] | None = None
+        self._reads_request = False
         self.deadline = math.inf
         """When waiting for the peer becomes too long, by the event loop's clock."""
 
@@ -176,102 +186,142 @@ class _Connection:
                 await self._stream.handshake()
             if self._stream.tls is not None:
                 self._certificate = self._stream.tls.getpeercert(binary_form=True)
-            while await self._serve_batch():
-                pass
+            self._task = _current_task()
+            goes_on = True
+            while goes_on:
+                self._wait_for_more()
+                await self._stream.take_turns(self._turn)
+                self.deadline = math.inf
+                left, self._left = self._left, None
+                goes_on = left is not None and await left()
         except (OSError, TimeoutError):
             pass  # the peer is gone or too slow; there is nobody to tell
         finally:
             self._stream.close()
 
-    async def _serve_batch(self) -> bool:
-        """Read until at least one request is complete, answer each; False when the connection must end."""
+    def _wait_for_more(self) -> None:
+        # The server's sweep closes the socket then: a timer of its own for each request would cost more than the rest.
+        if not self._parser.in_message:
+            self._reads_request = False
+            self.deadline = self._loop.time() + IDLE_TIMEOUT_S
+        elif not self._reads_request:
+            self._reads_request = True
+            self.deadline = self._loop.time() + REQUEST_READ_TIMEOUT_S
+
+    def _turn(self) -> bool:
+        """Answer what has arrived as far as nothing has to be waited for; False: `_left` is what remains, None the end."""
         try:
-            requests = await self._read()
-        except BadHttp as refusal:
-            body = orjson.dumps(_status_of(refusal))
-            await self._stream.send(_head(refusal.status, len(body), "application/json", {}, close=True) + body)
-            await self._linger()
-            return False
-        if not requests:
-            return False
-        for request in requests:
-            if not await self._answer(request):
+            data = self._stream.receive_now()
+            if data is None:
+                return True
+            requests = self._parser.feed(data)
+            if not data:
                 return False
+            for number, request in enumerate(requests):
+                if not self._answer_now(request, requests, number + 1):
+                    return False
+            if self._parser.wants_continue:
+                self._parser.wants_continue = False
+                self._left = partial(self._send_rest, b"HTTP/1.1 100 Continue\r\n\r\n", True, [])
+                return False
+        except BadHttp as refusal:
+            self._left = partial(self._refuse, refusal)
+            return False
+        except OSError:
+            return False
+        self._wait_for_more()
         return True
 
-    async def _linger(self) -> None:
-        """Discard what a refused peer is still sending: closing on unread bytes would reset the answer away."""
+    def _answer_now(self, request: HttpRequest, requests: Sequence[HttpRequest], behind: int) -> bool:
+        """Answer one of `requests`, those from `behind` on come after it; False: what remains is in `_left`."""
+        asked = self._asked(request)
+        if isinstance(asked, Reply):
+            reply = asked
+        else:
+            handling = self._handler(asked)
+            # A timeout that the handler sets is the task's, which goes on with what is begun here.
+            _enter_task(self._loop, self._task)
+            try:
+                awaited = handling.send(None)
+            except StopIteration as finished:
+                reply = finished.value
+            except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
+                reply = _failure(request, error)
+            else:
+                self._left = partial(self._go_on, request, _Begun(handling, awaited), requests[behind:])
+                return False
+            finally:
+                _leave_task(self._loop, self._task)
+        if reply.stream is not None or reply.upgrade is not None:
+            self._left = partial(self._go_on, request, reply, requests[behind:])
+            return False
+        data = _rendered(request, reply)
+        sent = self._stream.send_now(data)
+        if sent < len(data):
+            self._left = partial(self._send_rest, memoryview(data)[sent:], request.keep_alive, requests[behind:])
+            return False
+        return request.keep_alive
+
+    async def _refuse(self, refusal: BadHttp) -> bool:
+        body = orjson.dumps(_status_of(refusal))
+        await self._stream.send(_head(refusal.status, len(body), "application/json", {}, close=True) + body)
+        # Discard what the peer is still sending: closing on unread bytes would reset the answer away.
         self._stream.finish_sending()
         left = LINGER_SIZE_MAX_BYTES
         async with asyncio.timeout(LINGER_TIMEOUT_S):
             while left > 0 and (data := await self._stream.receive()):
                 left -= len(data)
+        return False
 
-    async def _read(self) -> list[HttpRequest]:
-        """The next complete requests; empty at the end of the stream."""
-        loop = asyncio.get_running_loop()
-        data = await self._receive_within(IDLE_TIMEOUT_S)
-        deadline = loop.time() + REQUEST_READ_TIMEOUT_S
-        while data:
-            if requests := self._parser.feed(data):
-                return requests
-            if self._parser.wants_continue:
-                self._parser.wants_continue = False
-                await self._stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            data = await self._receive_within(deadline - loop.time())
-        return []
+    async def _send_rest(self, data: bytes | memoryview, keep_alive: bool, behind: Sequence[HttpRequest]) -> bool:
+        await self._stream.send(data)
+        return keep_alive and await self._answer_all(behind)
 
-    async def _receive_within(self, timeout_s: float) -> bytes:
-        # The server's sweep closes the socket then: a timer of its own for each request would cost more than the rest.
-        self.deadline = asyncio.get_running_loop().time() + timeout_s
-        try:
-            return await self._stream.receive_next()
-        finally:
-            self.deadline = math.inf
+    async def _go_on(self, request: HttpRequest, begun: _Begun | Reply, behind: Sequence[HttpRequest]) -> bool:
+        if isinstance(begun, Reply):
+            reply = begun
+        else:
+            try:
+                reply = await begun
+            except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
+                reply = _failure(request, error)
+        return await self._deliver(request, reply) and await self._answer_all(behind)
 
-    async def _answer(self, request: HttpRequest) -> bool:
-        reply = await self._reply_to(request)
-        keep_alive = request.keep_alive
-        head_only = request.method == "HEAD"
+    async def _answer_all(self, requests: Sequence[HttpRequest]) -> bool:
+        """Answer requests one after another; False when the connection must end."""
+        for request in requests:
+            asked = self._asked(request)
+            try:
+                reply = asked if isinstance(asked, Reply) else await self._handler(asked)
+            except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
+                reply = _failure(request, error)
+            if not await self._deliver(request, reply):
+                return False
+        return True
+
+    async def _deliver(self, request: HttpRequest, reply: Reply) -> bool:
         if reply.upgrade is not None:
             await self._stream.send(_switching(reply.headers))
-            connection = _Upgraded(self._stream, self._parser.leftover)
-            await reply.upgrade(connection)
+            await reply.upgrade(_Upgraded(self._stream, self._parser.leftover))
             return False
         if reply.stream is not None:
-            return await self._stream_reply(reply, reply.stream) and keep_alive
-        body = reply.body if reply.body is not None else orjson.dumps(reply.obj)
-        head = _head(reply.status, len(body), reply.content_type, _headers_of(reply), close=not keep_alive)
-        await self._stream.send(head if head_only else head + body if len(body) < 65_536 else head)
-        if not head_only and len(body) >= 65_536:
-            await self._stream.send(body)
-        return keep_alive
+            return await self._stream_reply(reply, reply.stream) and request.keep_alive
+        await self._stream.send(_rendered(request, reply))
+        return request.keep_alive
 
-    async def _reply_to(self, request: HttpRequest) -> Reply:
+    def _asked(self, request: HttpRequest) -> ApiRequest | Reply:
+        """The request as the handler takes it, or why it is not asked."""
         identity = self._identities.identify(request.headers, self._certificate)
         if identity is None:
             return _status_reply(Unauthorized("Unauthorized"))
         path, _, query = request.target.partition("?")
-        try:
-            parameters = parse_qs(query, keep_blank_values=True, max_num_fields=1000, errors="strict") if query else {}
-        except (ValueError, UnicodeDecodeError):
-            return _plain(400, "the request's URL is not valid")
-        try:
-            return await self._handler(
-                ApiRequest(
-                    method=request.method,
-                    path=path,
-                    user=identity,
-                    query=parameters,
-                    headers=request.headers,
-                    body=request.body,
-                )
-            )
-        except ApiError as error:
-            return _status_reply(error)
-        except Exception as error:  # noqa: BLE001 - one request's fault must not end the server
-            logger.opt(exception=error).error("a request failed unexpectedly", method=request.method, path=path)
-            return _status_reply(InternalError("the server failed to answer; its log has the details"))
+        parameters = _NO_PARAMETERS
+        if query:
+            try:
+                parameters = parse_qs(query, keep_blank_values=True, max_num_fields=1000, errors="strict")
+            except (ValueError, UnicodeDecodeError):
+                return _plain(400, "the request's URL is not valid")
+        return ApiRequest(request.method, path, identity, parameters, request.headers, request.body)
 
     async def _stream_reply(self, reply: Reply, source: ByteSource) -> bool:
         """Send a growing body in chunks; False when the peer left first."""
@@ -340,6 +390,53 @@ class _Upgraded(RawConnection):
 
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+
+
+_NO_PARAMETERS: Mapping[str, Sequence[str]] = {}
+
+
+def _current_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a connection is served by a task of its own")
+    return task
+
+
+class _Begun:
+    """A handler that has run to its first wait outside of any task; awaited, it goes on from there."""
+
+    def __init__(self, handling: Coroutine[Any, Any, Reply], awaited: Any) -> None:
+        self._handling = handling
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, Reply]:
+        handling, awaited = self._handling, self._awaited
+        while True:
+            try:
+                try:
+                    value = yield awaited
+                except BaseException as error:  # noqa: BLE001 - cancellation too is the handler's to see
+                    awaited = handling.throw(error)
+                else:
+                    awaited = handling.send(value)
+            except StopIteration as finished:
+                reply: Reply = finished.value
+                return reply
+
+
+def _rendered(request: HttpRequest, reply: Reply) -> bytes:
+    """The whole answer, for replies that are no streams."""
+    body = reply.body if reply.body is not None else orjson.dumps(reply.obj)
+    head = _head(reply.status, len(body), reply.content_type, _headers_of(reply), close=not request.keep_alive)
+    return head if request.method == "HEAD" else head + body
+
+
+def _failure(request: HttpRequest, error: Exception) -> Reply:
+    if isinstance(error, ApiError):
+        return _status_reply(error)
+    path = request.target.partition("?")[0]
+    logger.opt(exception=error).error("a request failed unexpectedly", method=request.method, path=path)
+    return _status_reply(InternalError("the server failed to answer; its log has the details"))
 
 
 def _headers_of(reply: Reply) -> Mapping[str, str]:

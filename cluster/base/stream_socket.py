@@ -1,4 +1,4 @@
-"""A non-blocking socket, plain or TLS, for coroutines: reads that wait, writes that stop when the peer does not read.
+"""A non-blocking socket, plain or TLS: reads and writes that do what they can now, and coroutines that wait for the rest.
 
 Nothing is buffered here beyond what the kernel and OpenSSL hold: `send` returns when the bytes are handed over, so a slow
 reader slows its writer instead of growing memory.
@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final
 
 from cluster.base.readiness import Readiness
 
-RECEIVE_SIZE_BYTES: Final = 65_536
+RECEIVE_SIZE_BYTES: Final = 16_384
+"""The most a TLS record carries: after such a read OpenSSL holds nothing back, so the kernel's readiness tells everything."""
 SEND_SLICE_BYTES: Final = 65_536
 
 
@@ -27,9 +29,12 @@ class StreamSocket:
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._sock = sock
+        self._receive = sock.recv
+        self._send = sock.send
         self._loop = loop
         self._fd = sock.fileno()
         self._reader: Readiness | None = None
+        self._turn: Callable[[], bool] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._registered = False
         self._closed = False
@@ -53,39 +58,54 @@ class StreamSocket:
             else:
                 return
 
-    async def receive_next(self) -> bytes:
-        """As `receive`, for a peer that is not expected to have sent anything yet: no vain look at the socket first."""
-        tls = self.tls
-        if tls is None or not tls.pending():
+    async def take_turns(self, turn: Callable[[], bool]) -> None:
+        """Call `turn` in the event loop's callback whenever bytes have arrived, until it returns False.
+
+        What can be answered at once is, without a task being resumed.  `turn` raises nothing.
+        """
+        self._turn = turn
+        try:
             await self.readable()
-        return await self.receive()
+        finally:
+            self._turn = None
+
+    def receive_now(self) -> bytes | None:
+        """What has arrived, empty at the end of the stream; None when nothing has.  Raises OSError."""
+        try:
+            return self._receive(RECEIVE_SIZE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLEOFError:
+            return b""
 
     async def receive(self) -> bytes:
         """Some bytes, or empty at the end of the stream.  Raises OSError."""
         while True:
             try:
-                data = self._sock.recv(RECEIVE_SIZE_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                await self.readable()
-                continue
+                data = self.receive_now()
             except ssl.SSLWantWriteError:
                 await self._writable()
                 continue
-            except ssl.SSLEOFError:
-                return b""
-            tls = self.tls
-            while tls is not None and data and (pending := tls.pending()) and len(data) < 4 * RECEIVE_SIZE_BYTES:
-                data += tls.recv(pending)
-            return data
+            if data is not None:
+                return data
+            await self.readable()
 
-    async def send(self, data: bytes) -> None:
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Hand over as much as the kernel takes; returns how much.  Raises OSError.
+
+        OpenSSL wants a write that would block repeated with the same bytes: slices are never cut differently.
+        """
+        try:
+            return self._send(data if len(data) <= SEND_SLICE_BYTES else memoryview(data)[:SEND_SLICE_BYTES])
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+
+    async def send(self, data: bytes | memoryview) -> None:
         """Hand all of `data` to the kernel, waiting while it is full.  Raises OSError."""
         view = memoryview(data)
         while view:
-            # OpenSSL wants a write that would block repeated with the same bytes: slices are never cut differently.
-            piece = view[:SEND_SLICE_BYTES]
             try:
-                sent = self._sock.send(piece)
+                sent = self._send(view[:SEND_SLICE_BYTES])
             except (BlockingIOError, ssl.SSLWantWriteError):
                 await self._writable()
                 continue
@@ -100,7 +120,7 @@ class StreamSocket:
             self._sock.shutdown(socket.SHUT_WR)
 
     async def readable(self) -> None:
-        """Return when bytes (or the end) have arrived.  Bytes OpenSSL already holds do not count: drain them first."""
+        """Return when bytes (or the end) have arrived."""
         if self._closed:
             raise ConnectionAbortedError("closed")
         if not self._registered:
@@ -125,11 +145,12 @@ class StreamSocket:
                 self._loop.remove_writer(self._fd)
 
     def _on_readable(self) -> None:
-        if self._reader is None:
+        reader = self._reader
+        if reader is None or reader.done():
             self._loop.remove_reader(self._fd)
             self._registered = False
-        else:
-            self._reader.fire()
+        elif self._turn is None or not self._turn():
+            reader.fire()
 
     def _on_writable(self) -> None:
         if self._writer is not None and not self._writer.done():

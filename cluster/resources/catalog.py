@@ -66,6 +66,11 @@ class Descriptor:
     custom: bool = False
     schema: Obj = field(default_factory=dict)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether its objects are served as they are stored."""
+        return self.resource is self.storage or self.resource == self.storage
+
 
 class Catalog:
     """Descriptors by URL words and by kind.  `generation` grows with every change."""

@@ -71,6 +71,18 @@ async def world(tmp_path):
             return Reply(stream=lines)
         if request.path == "/fault":
             raise RuntimeError("a bug")
+        if request.path == "/wait":
+            async with asyncio.timeout(30):
+                await asyncio.sleep(0)
+        if request.path == "/late":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+        if request.path == "/late-fault":
+            await asyncio.sleep(0)
+            raise RuntimeError("a bug")
+        if request.path == "/large":
+            return Reply(body=b"x" * 4_000_000)
         return Reply(
             obj={"user": request.user.name, "path": request.path, "query": {k: list(v) for k, v in request.query.items()},
                  "size": len(request.body)},
@@ -124,6 +136,27 @@ async def test_pipelined_requests_are_answered_in_order_on_one_connection(world)
         assert b'"path":"%b"' % expected in body
     assert reader is not None
     writer.close()
+
+
+@pytest.mark.parametrize("path", [b"/wait", b"/late"])
+async def test_a_handler_that_has_to_wait_holds_back_what_was_pipelined_behind_it(world, path):
+    connection = await world.connect()
+    connection[1].write(b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET %b HTTP/1.1\r\nHost: h\r\n\r\n" % path)
+    connection[1].write(b"GET /2 HTTP/1.1\r\nHost: h\r\n\r\n")
+    for expected in (b"/1", path, b"/2"):
+        _, _, body = await exchange(connection, b"")
+        assert b'"path":"%b"' % expected in body
+    connection[1].close()
+
+
+async def test_a_peer_that_reads_late_gets_all_of_a_large_answer_and_the_next(world):
+    connection = await world.connect()
+    connection[1].write(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n")
+    _, _, body = await exchange(connection, b"")
+    assert len(body) == 4_000_000
+    _, _, body = await exchange(connection, b"")
+    assert b'"path":"/2"' in body
+    connection[1].close()
 
 
 async def test_a_client_certificate_identifies_its_owner_and_is_asked_for_once(world):
@@ -186,9 +219,10 @@ async def test_a_waiting_client_is_told_to_continue(world):
     writer.close()
 
 
-async def test_a_fault_in_the_handler_is_500_and_serves_on(world):
+@pytest.mark.parametrize("fault", [b"/fault", b"/late-fault"])
+async def test_a_fault_in_the_handler_is_500_and_serves_on(world, fault):
     connection = await world.connect()
-    status, _, body = await exchange(connection, b"GET /fault HTTP/1.1\r\nHost: a\r\n\r\n")
+    status, _, body = await exchange(connection, b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % fault)
     assert status == 500 and b"a bug" not in body
     assert (await exchange(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))[0] == 200
     connection[1].close()
