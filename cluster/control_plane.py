@@ -24,7 +24,7 @@ from cluster.config import Settings
 from cluster.controllers.run import Controllers
 from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
-from cluster.ports import Listener, Ports
+from cluster.ports import Listener, Ports, Trust
 from cluster.proxy.host_ports import listening_ports
 from cluster.proxy.load_balancer import LoadBalancerController
 from cluster.resources.catalog import Catalog, builtin_catalog
@@ -118,9 +118,9 @@ class ControlPlane:
         self._listener = ports.listener(self._api)
         self.listen(settings.api_host)
         self._supervisor.start("compactor", Compactor(self._store, ports.clock).run)
-        self._start_deciding(self._api, catalog, ca_pem=trust.ca_pem)
+        self._start_deciding(self._api, catalog, trust)
 
-    def _start_deciding(self, api: ApiServer, catalog: Catalog, *, ca_pem: str) -> None:
+    def _start_deciding(self, api: ApiServer, catalog: Catalog, trust: Trust) -> None:
         clock, entropy, cache = self._ports.clock, self._ports.entropy, api.cache()
         controllers = Controllers(
             transport_of=lambda user: api.transport(identity_of(user)),
@@ -128,7 +128,8 @@ class ControlPlane:
             clock=clock,
             entropy=entropy,
             served=lambda: served_resources(catalog),
-            ca_pem=ca_pem,
+            ca_pem=trust.ca_pem,
+            sign=trust.sign,
         )
         self._supervisor.start("controllers", controllers.run)
         self._start_load_balancer(api)

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
+from datetime import timedelta
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.server import HttpsServer, serving_context
+from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
 from cluster.base.entropy import SystemEntropy
 from cluster.config import Settings
@@ -43,7 +46,7 @@ def machine_ports(settings: Settings) -> Ports:
         clock=clock,
         entropy=entropy,
         open_store=open_store,
-        trust=lambda: trust_of(credentials_of(settings, clock)),
+        trust=lambda: trust_of(credentials_of(settings, clock), clock),
         listener=listener,
         port_in_use=host_port_in_use,
         runtime=runtime,
@@ -67,11 +70,15 @@ def credentials_of(settings: Settings, clock: Clock) -> Credentials:
     return ensure_credentials(settings.pki_dir, list(dict.fromkeys(names)), now=clock.now())
 
 
-def trust_of(credentials: Credentials) -> Trust:
+def trust_of(credentials: Credentials, clock: Clock) -> Trust:
     key = serialization.load_pem_private_key(credentials.token_key, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("the service account key is not an elliptic curve key")
-    return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode())
+
+    def sign(request: bytes, usages: Collection[str], lifetime: timedelta) -> bytes:
+        return sign_request(credentials.ca, request, usages=usages, lifetime=lifetime, now=clock.now())
+
+    return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode(), sign=sign)
 
 
 class HttpsListener:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """What signs service account tokens (P-256), and the certificate authority that pods are told to trust."""
+    """What signs service account tokens (P-256), the certificate authority that pods are told to trust, and its signature.
+
+    `sign` makes a certificate of a request, for usages and a lifetime; all PEM.  Raises BadRequestPem.
+    """
 
     token_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_pem: str
+    sign: Callable[[bytes, Collection[str], timedelta], bytes] = field(repr=False)
 
 
 class Listener(Protocol):

@@ -130,6 +130,7 @@ class ApiServer:
             admission=Admission(
                 plugins(
                     state=self.state,
+                    clock=clock,
                     entropy=entropy,
                     authorizer=self._authorizer,
                     rbac=rbac,

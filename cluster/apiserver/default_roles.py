@@ -35,6 +35,7 @@ def paths(*urls: str) -> Obj:
     return {"nonResourceURLs": list(urls), "verbs": ["get"]}
 
 
+_REQUESTS = "system:certificates.k8s.io:certificatesigningrequests"
 _EVENTS = rule("core events.k8s.io", "events", ("create", "patch", "update"))
 _LEASES = rule("coordination.k8s.io", "leases", ("get", "create", "update", "list", "watch", "patch"))
 
@@ -123,6 +124,18 @@ _GENERAL: tuple[tuple[str, tuple[Obj, ...]], ...] = (
     ("system:node-proxier", (
         _EVENTS, rule("core", "services endpoints nodes", READ), rule("discovery.k8s.io", "endpointslices", READ),
     )),
+    ("system:node-bootstrapper", (
+        rule("certificates.k8s.io", "certificatesigningrequests", ("create", "get", "list", "watch")),
+    )),
+    (f"{_REQUESTS}:nodeclient", (
+        rule("certificates.k8s.io", "certificatesigningrequests/nodeclient", ("create",)),
+    )),
+    (f"{_REQUESTS}:selfnodeclient", (
+        rule("certificates.k8s.io", "certificatesigningrequests/selfnodeclient", ("create",)),
+    )),
+    *((f"system:certificates.k8s.io:{signer}-approver", (
+        rule("certificates.k8s.io", "signers", ("approve",), names=(f"kubernetes.io/{signer}",)),
+    )) for signer in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown")),
     ("system:kube-dns", (
         rule("core", "services endpoints namespaces pods", READ), rule("discovery.k8s.io", "endpointslices", READ),
     )),
@@ -204,6 +217,16 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("core", "persistentvolumes/status persistentvolumeclaims/status", ("update", "patch")),
         rule("storage.k8s.io", "storageclasses", READ), rule("core", "pods nodes", READ),
     )),
+    ("certificate-controller", (
+        rule("certificates.k8s.io", "certificatesigningrequests", ("delete", "get", "list", "watch")),
+        rule("certificates.k8s.io", "certificatesigningrequests/approval certificatesigningrequests/status", ("update",)),
+        rule("certificates.k8s.io", "signers", ("approve",), names=("kubernetes.io/kube-apiserver-client-kubelet",)),
+        rule("certificates.k8s.io", "signers", ("sign",), names=(
+            "kubernetes.io/kube-apiserver-client", "kubernetes.io/kube-apiserver-client-kubelet",
+            "kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown",
+        )),
+        rule("authorization.k8s.io", "subjectaccessreviews", ("create",)),
+    )),
     ("event-ttl-controller", (rule("core events.k8s.io", "events", ("delete", "get", "list", "watch")),)),
 )  # fmt: skip
 
@@ -241,6 +264,7 @@ def default_cluster_role_bindings() -> tuple[Obj, ...]:
             ("User", "system:kube-controller-manager"),
         ),
         _binding("system:node-proxier", "system:node-proxier", ("User", "system:kube-proxy")),
+        _binding(f"{_REQUESTS}:selfnodeclient", f"{_REQUESTS}:selfnodeclient", ("Group", "system:nodes")),
         _binding("system:kube-dns", "system:kube-dns", ("User", "system:kube-dns")),
     ]
     for name, _ in _CONTROLLERS:

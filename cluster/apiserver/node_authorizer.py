@@ -21,7 +21,8 @@ _READS = frozenset(("get", "list", "watch"))
 _READ_EVERYWHERE = frozenset(
     (
         ("", "services"), ("", "endpoints"), ("", "namespaces"), ("discovery.k8s.io", "endpointslices"),
-        ("networking.k8s.io", "networkpolicies"), ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumes"),
+        ("networking.k8s.io", "networkpolicies"), ("certificates.k8s.io", "certificatesigningrequests"),
+        ("node.k8s.io", "runtimeclasses"), ("", "persistentvolumes"),
     )
 )  # fmt: skip
 _WRITES = frozenset(
@@ -30,6 +31,7 @@ _WRITES = frozenset(
         ("create", "events.k8s.io", "events"), ("update", "events.k8s.io", "events"), ("patch", "events.k8s.io", "events"),
         ("create", "", "nodes"), ("create", "authentication.k8s.io", "tokenreviews"),
         ("create", "authorization.k8s.io", "subjectaccessreviews"),
+        ("create", "certificates.k8s.io", "certificatesigningrequests"),
     )
 )  # fmt: skip
 _OWN_NODE_VERBS = frozenset(("get", "list", "watch", "update", "patch"))

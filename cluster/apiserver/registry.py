@@ -171,7 +171,8 @@ class Registry:
         new = strategy.default(new)
         key = Key(meta_of(new).get("namespace", ""), meta_of(new).get("name", ""))
         new = self._admission.mutate(self._attributes(call, "CREATE", key, "", new, None))
-        new = strategy.prepare_create(new, WriteContext(call.user.name, call.user.groups, call.user.uid))
+        user = call.user
+        new = strategy.prepare_create(new, WriteContext(user.name, user.groups, user.uid, user.extra))
         if causes := strategy.validate(new):
             raise invalid_object(resource.group, resource.kind, key.name, causes)
         self._admission.validate(self._attributes(call, "CREATE", key, "", new, None))

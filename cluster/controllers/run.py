@@ -14,6 +14,9 @@ from cluster.client.cache import Cache
 from cluster.client.controller import Controller
 from cluster.client.events import EventRecorder
 from cluster.client.transport import Transport
+from cluster.controllers.certificates_approving import CertificateApprovingController
+from cluster.controllers.certificates_cleaner import CertificateCleaner
+from cluster.controllers.certificates_signing import CertificateSigningController, Sign
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
@@ -34,6 +37,8 @@ PLAIN: Sequence[type[Controller]] = (
     ServiceAccountController,
     NodeLifecycleController,
     PodGcController,
+    CertificateApprovingController,
+    CertificateCleaner,
 )
 """Controllers that need nothing beyond what every controller gets."""
 
@@ -54,7 +59,8 @@ class Controllers:
     """All controllers over one cache.
 
     `transport_of` gives the transport that acts as a user name; `served` every resource there is now, custom ones
-    included; `ca_pem` is the authority by which pods know the API server.
+    included; `ca_pem` is the authority by which pods know the API server;
+    `sign` makes certificates of approved requests.
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Controllers:
         entropy: Entropy,
         served: Callable[[], Sequence[Resource]],
         ca_pem: str,
+        sign: Sign,
     ) -> None:
         self._clock = clock
         self._recorders: list[EventRecorder] = []
@@ -85,6 +92,7 @@ class Controllers:
 
         loops += [kind(**parts(kind)) for kind in PLAIN]
         loops.append(RootCaController(**parts(RootCaController), ca_pem=ca_pem))
+        loops.append(CertificateSigningController(**parts(CertificateSigningController), sign=sign))
         loops.append(NamespaceController(**parts(NamespaceController), served=served))
         loops.append(GarbageCollector(**parts(GarbageCollector), served=served))
         self.loops: tuple[Loop, ...] = tuple(loops)

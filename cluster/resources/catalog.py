@@ -17,6 +17,7 @@ from cluster.resources import (
     apiextensions,
     apiregistration,
     apps,
+    certificates,
     coordination,
     core,
     endpoints,
@@ -196,6 +197,7 @@ _KINDS: Mapping[GroupKind, Kind] = {
         node_runtime_class,
         flowcontrol,
         apiregistration,
+        certificates,
     )
     for group_kind, kind in module.KINDS.items()
 }

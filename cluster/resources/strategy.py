@@ -6,8 +6,8 @@ and each kind's registry/*/strategy.go.  Knows nothing of storage, allocation, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from cluster.machinery.errors import Cause
@@ -35,6 +35,7 @@ class WriteContext:
     user: str
     groups: Sequence[str] = ()
     uid: str = ""
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Strategy(Protocol):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.state import _split as split_path
+from cluster.base.certificate_requests import BadRequestPem
 from cluster.base.entropy import SeededEntropy
 from cluster.base.tasks import Supervisor
 from cluster.client.informer import Informer
@@ -49,7 +51,15 @@ QUIET_S = 25.0
 """Without a write other than heartbeats for this long, everything is at rest: longer than any retry or relist."""
 BEATS = frozenset({"leases", "events"})
 
-_TRUST = Trust(token_key=ec.derive_private_key(0x5EED, ec.SECP256R1()), ca_pem="a simulated authority\n")
+
+def _no_certificate(request: bytes, usages: Collection[str], lifetime: timedelta) -> bytes:
+    """Signatures are drawn from the machine's chance: a world that made one could not be replayed."""
+    raise BadRequestPem("the simulated authority signs nothing")
+
+
+_TRUST = Trust(
+    token_key=ec.derive_private_key(0x5EED, ec.SECP256R1()), ca_pem="a simulated authority\n", sign=_no_certificate
+)
 
 
 class Broken(AssertionError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.apiserver.admission.api import Plugin
+from cluster.apiserver.admission.certificates import CertificateRequests
 from cluster.apiserver.admission.escalation import RoleEscalation
 from cluster.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from cluster.apiserver.admission.node_restriction import NodeRestriction
@@ -16,11 +17,12 @@ from cluster.apiserver.admission.unenforced import Unenforced
 from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.state import State
+from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
 
 
 def plugins(
-    *, state: State, entropy: Entropy, authorizer: Authorizer, rbac: Rbac, pod_security: PodSecurity
+    *, state: State, clock: Clock, entropy: Entropy, authorizer: Authorizer, rbac: Rbac, pod_security: PodSecurity
 ) -> Sequence[Plugin]:
     """Upstream's order where both have a plugin: mutations before the checks that see their result."""
     return (
@@ -30,6 +32,7 @@ def plugins(
         Priority(state),
         NodeRestriction(),
         RoleEscalation(authorizer, rbac),
+        CertificateRequests(authorizer, clock),
         PodPolicy(pod_security),
         Unenforced(),
     )

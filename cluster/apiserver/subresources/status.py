@@ -8,6 +8,7 @@ from typing import TypeAlias
 from cluster.apiserver.registry import Rules, status_rules
 from cluster.machinery.objects import Obj, field_of, with_field, without_field
 from cluster.resources.catalog import Descriptor
+from cluster.resources.certificates import prepare_approval, validate_approval
 from cluster.resources.pod import prepare_ephemeral_containers, validate_ephemeral_containers
 
 RulesOf: TypeAlias = Callable[[Descriptor], Rules]
@@ -23,8 +24,14 @@ def ephemeral_container_rules(descriptor: Descriptor) -> Rules:
     return Rules(prepare_ephemeral_containers, validate_ephemeral_containers, "ephemeralcontainers")
 
 
+def approval_rules(descriptor: Descriptor) -> Rules:
+    """CertificateSigningRequests: whether they are granted."""
+    return Rules(prepare_approval, validate_approval, "approval")
+
+
 RULES: Mapping[str, RulesOf] = {
     "status": status_rules,
+    "approval": approval_rules,
     "finalize": finalize_rules,
     "ephemeralcontainers": ephemeral_container_rules,
 }

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import Identity
+from cluster.base.certificate_requests import sign_request
 from cluster.base.entropy import SeededEntropy
+from cluster.base.pki import create_ca
 from cluster.client.cache import Cache
 from cluster.client.informer import Informer
 from cluster.client.transport import Patch, PatchType, Transport
@@ -22,6 +25,7 @@ from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
 
 TURNS_MAX = 3000
+AUTHORITY = create_ca("ca", now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 class SilentRecorder:
@@ -110,6 +114,9 @@ async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
             entropy=entropy,
             served=lambda: BUILTIN,
             ca_pem="PEM",
+            sign=lambda request, usages, lifetime: sign_request(
+                AUTHORITY, request, usages=usages, lifetime=lifetime, now=clock.now()
+            ),
         )
         binder = Scheduler(
             transport=transport_of(Scheduler.identity),

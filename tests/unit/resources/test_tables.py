@@ -65,6 +65,9 @@ OBJECTS = [
          status={"readyReplicas": 1, "updatedReplicas": 2}),
     _obj("apps", "ReplicaSet", spec={"replicas": 3, "template": TEMPLATE}, status={"replicas": 2}),
     _obj(RBAC, "ClusterRole"),
+    _obj("certificates.k8s.io", "CertificateSigningRequest",
+         spec={"signerName": "kubernetes.io/kube-apiserver-client", "username": "jane", "expirationSeconds": 3600},
+         status={"conditions": [{"type": "Approved", "status": "True"}], "certificate": "UEVN"}),
     _obj(RBAC, "RoleBinding", roleRef={"kind": "Role", "name": "r"}, subjects=[
         {"kind": "User", "name": "u"}, {"kind": "Group", "name": "g"},
         {"kind": "ServiceAccount", "namespace": "n", "name": "s"},
