@@ -32,8 +32,6 @@ class Cluster:
         self._agent = agent
         await agent.start()
         self.plane.channels.connect(settings.node_name, agent.channel)
-        if settings.runtime != "simulated":
-            self.plane.listen(settings.gateway_ip)
 
     async def stop(self) -> None:
         if self._agent is not None:

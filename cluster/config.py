@@ -9,6 +9,7 @@ import dataclasses
 import json
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from cluster.base.files import write_atomically
 
 SETTINGS_FILE = "cluster.json"
+SHARED = ("cluster_id", "pod_cidr", "service_cidr", "cluster_domain")
+"""The settings that every node has from the server; the others are a host's own."""
 DEFAULT_API_PORT = 6443
 DEFAULT_POD_CIDR = "10.244.0.0/16"
 DEFAULT_SERVICE_CIDR = "10.96.0.0/16"
@@ -63,8 +66,18 @@ class Settings:
         return str(IPv4Network(self.service_cidr)[10])
 
     @property
+    def shared(self) -> Mapping[str, str]:
+        """What every node of the cluster must be told."""
+        return {name: getattr(self, name) for name in SHARED}
+
+    @property
     def kubeconfig(self) -> Path:
         return self.state_dir / "kubeconfig"
+
+    @property
+    def agent_kubeconfig(self) -> Path:
+        """Where a server leaves what an agent on the same host needs to reach it."""
+        return self.state_dir / "agent" / "kubeconfig"
 
     @property
     def pki_dir(self) -> Path:
@@ -96,6 +109,31 @@ def create_settings(state_dir: Path, *, cluster_id: str, **chosen: object) -> Se
     document = {"cluster_id": cluster_id, "node_name": default_node_name(), **chosen}
     settings = _checked(state_dir, document, where="the given settings")
     save_settings(settings)
+    return settings
+
+
+def joined_settings(state_dir: Path, shared: Mapping[str, str], *, node_name: str, runtime: str) -> Settings:
+    """The settings of an agent whose server says `shared`: kept in its directory, where the host's own may be edited.
+
+    Raises SettingsError, also when the directory is another cluster's.
+    """
+    told = {name: shared[name] for name in SHARED if name in shared}
+    if missing := sorted(set(SHARED) - set(told)):
+        raise SettingsError(f"the server does not say {missing[0]}")
+    path = state_dir / SETTINGS_FILE
+    if not path.exists():
+        chosen = {name: value for name, value in told.items() if name != "cluster_id"}
+        return create_settings(
+            state_dir, cluster_id=told["cluster_id"], **(chosen | {"node_name": node_name, "runtime": runtime})
+        )
+    kept = load_settings(state_dir)
+    if kept.cluster_id != told["cluster_id"]:
+        raise SettingsError(f"{path} is of the cluster {kept.cluster_id}, the server's is {told['cluster_id']}")
+    document = dataclasses.asdict(kept) | told | {"node_name": node_name, "runtime": runtime}
+    del document["state_dir"]
+    settings = _checked(state_dir, document, where="what the server says")
+    if settings != kept:
+        save_settings(settings)
     return settings
 
 
@@ -141,6 +179,8 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
         raise SettingsError(f"{where}: runtime: {document['runtime']!r} is neither docker nor simulated")
     if not re.fullmatch(r"[a-z0-9]{4,16}", str(document.get("cluster_id", ""))):
         raise SettingsError(f"{where}: cluster_id: 4 to 16 lower-case letters and digits are needed")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", str(document.get("node_name", ""))):
+        raise SettingsError(f"{where}: node_name: {document.get('node_name')!r} is no name a Node may have")
     values = dict(document)
     values["allowed_host_paths"] = tuple(values.get("allowed_host_paths", ()))
     return Settings(state_dir=state_dir, **values)

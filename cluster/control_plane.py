@@ -13,12 +13,13 @@ from loguru import logger
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
-from cluster.apiserver.bootstrap import Address
+from cluster.apiserver.bootstrap import BOOTSTRAP, Address
 from cluster.apiserver.http import Identity
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
 from cluster.client.node_channel import NodeChannel
+from cluster.client.node_settings import publish_node_settings
 from cluster.client.transport import Transport
 from cluster.config import Settings
 from cluster.controllers.run import Controllers
@@ -87,7 +88,7 @@ class ControlPlane:
         return self._api
 
     async def start(self) -> None:
-        """Open the store, serve on loopback, run the controllers.  Raises OSError, StoreError."""
+        """Open the store, serve on loopback and towards the pods, run the controllers.  Raises OSError, StoreError."""
         settings, ports = self.settings, self._ports
         trust = ports.trust()
         self._store = await ports.open_store()
@@ -115,10 +116,20 @@ class ControlPlane:
             ),
         )
         await self._api.start()
+        await publish_node_settings(self._api.transport(BOOTSTRAP), settings.shared)
         self._listener = ports.listener(self._api)
-        self.listen(settings.api_host)
+        self._listen(self._listener)
         self._supervisor.start("compactor", Compactor(self._store, ports.clock).run)
         self._start_deciding(self._api, catalog, trust)
+
+    def _listen(self, listener: Listener) -> None:
+        settings = self.settings
+        listener.listen(settings.api_host)
+        logger.info("api serves", address=f"{settings.api_host}:{settings.api_port}")
+        if settings.runtime != "simulated":
+            # Pods reach the API at the node's address on their bridge, which the agent makes: before us, after us, again.
+            listener.listen(settings.gateway_ip, may_come_later=True)
+            logger.info("api serves", address=f"{settings.gateway_ip}:{settings.api_port}")
 
     def _start_deciding(self, api: ApiServer, catalog: Catalog, trust: Trust) -> None:
         clock, entropy, cache = self._ports.clock, self._ports.entropy, api.cache()
@@ -164,13 +175,6 @@ class ControlPlane:
             listening=listening_ports if self.settings.runtime != "simulated" else frozenset,
         )
         self._supervisor.start("load-balancer", controller.run)
-
-    def listen(self, host: str) -> None:
-        """Serve the API on one more address of this host.  Raises OSError."""
-        if self._listener is None:
-            raise RuntimeError("the control plane has not started")
-        self._listener.listen(host)
-        logger.info("api serves", address=f"{host}:{self.settings.api_port}")
 
     async def stop(self) -> None:
         await self._supervisor.stop()

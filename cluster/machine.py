@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer
-from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig
+from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig, write_node_kubeconfig
 from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
@@ -70,6 +70,19 @@ def credentials_of(settings: Settings, clock: Clock) -> Credentials:
     return ensure_credentials(settings.pki_dir, list(dict.fromkeys(names)), now=clock.now())
 
 
+def hand_over(settings: Settings, clock: Clock) -> None:
+    """Leave the kubeconfig of this host's node where its agent finds it.  Raises OSError."""
+    write_node_kubeconfig(
+        settings.agent_kubeconfig,
+        credentials_of(settings, clock),
+        directory=settings.pki_dir,
+        host=settings.api_host,
+        port=settings.api_port,
+        node=settings.node_name,
+        now=clock.now(),
+    )
+
+
 def trust_of(credentials: Credentials, clock: Clock) -> Trust:
     key = serialization.load_pem_private_key(credentials.token_key, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -99,9 +112,9 @@ class HttpsListener:
             clock=clock,
         )
 
-    def listen(self, host: str) -> None:
+    def listen(self, host: str, *, may_come_later: bool = False) -> None:
         settings = self._settings
-        self._server.listen(host, settings.api_port)
+        self._server.listen(host, settings.api_port, may_come_later=may_come_later)
         write_admin_kubeconfig(
             settings.kubeconfig,
             self._credentials,

@@ -41,8 +41,8 @@ class Listener(Protocol):
     """The API as clients outside this process reach it.  Implementations: `machine.HttpsListener` and, where nobody
     listens, `NoListener`."""
 
-    def listen(self, host: str) -> None:
-        """Serve on one more address of this host.  Raises OSError."""
+    def listen(self, host: str, *, may_come_later: bool = False) -> None:
+        """Serve on one more address of this host, one that it may get later among them.  Raises OSError."""
         ...
 
     async def stop(self) -> None: ...
@@ -51,7 +51,7 @@ class Listener(Protocol):
 class NoListener:
     """Only this process reaches the API."""
 
-    def listen(self, host: str) -> None:
+    def listen(self, host: str, *, may_come_later: bool = False) -> None:
         """Nobody can come."""
 
     async def stop(self) -> None:

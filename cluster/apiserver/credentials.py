@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cluster.apiserver.node_authorizer import NODE_PREFIX, NODES_GROUP
 from cluster.base.files import write_atomically
 from cluster.base.pki import (
     KeyPair,
@@ -23,6 +24,8 @@ from cluster.base.pki import (
 from cluster.client.kubeconfig import ClusterAccess, kubeconfig_of
 
 ADMIN_GROUP = "system:masters"
+HAND_OVER_MODE = 0o640
+"""Of a node's kubeconfig: for its owner and the service's group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,40 @@ def write_admin_kubeconfig(
     path: Path, credentials: Credentials, *, directory: Path, host: str, port: int, name: str, now: datetime
 ) -> None:
     """A kubeconfig whose user may do everything; rewritten only when the address or the certificate changes."""
-    admin = _read_pair(directory, "admin")
-    if admin is None or needs_renewal(admin.certificate, now=now):
-        admin = issue_client(credentials.ca, "kubernetes-admin", [ADMIN_GROUP], now=now)
-        _write_pair(directory, "admin", admin)
+    admin = _client_pair(directory, "admin", credentials.ca, "kubernetes-admin", ADMIN_GROUP, now=now)
+    _write_kubeconfig(path, credentials, admin, host=host, port=port, name=name)
+
+
+def write_node_kubeconfig(
+    path: Path, credentials: Credentials, *, directory: Path, host: str, port: int, node: str, now: datetime
+) -> None:
+    """A kubeconfig whose user is the agent of `node`, for an agent on this host; rewritten as the admin's is.
+
+    The file's group may read it (HAND_OVER_MODE), so that a server without root can hand it over.
+    """
+    user = f"{NODE_PREFIX}{node}"
+    pair = _client_pair(directory, f"node-{node}", credentials.ca, user, NODES_GROUP, now=now)
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    _write_kubeconfig(path, credentials, pair, host=host, port=port, name="reconciler", mode=HAND_OVER_MODE)
+
+
+def _client_pair(directory: Path, name: str, ca: KeyPair, user: str, group: str, *, now: datetime) -> KeyPair:
+    pair = _read_pair(directory, name)
+    if pair is None or needs_renewal(pair.certificate, now=now):
+        pair = issue_client(ca, user, [group], now=now)
+        _write_pair(directory, name, pair)
+    return pair
+
+
+def _write_kubeconfig(
+    path: Path, credentials: Credentials, pair: KeyPair, *, host: str, port: int, name: str, mode: int = 0o600
+) -> None:
     access = ClusterAccess(
-        host=host, port=port, ca=credentials.ca.certificate, certificate=admin.certificate, key=admin.key
+        host=host, port=port, ca=credentials.ca.certificate, certificate=pair.certificate, key=pair.key
     )
     text = kubeconfig_of(access, name=name)
     if not path.exists() or path.read_bytes() != text:
-        write_atomically(path, text)
+        write_atomically(path, text, mode=mode)
 
 
 def _read_pair(directory: Path, name: str) -> KeyPair | None:

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.apiserver.http import Identity
 from cluster.apiserver.rbac import Access
 from cluster.apiserver.state import State, TableId
+from cluster.client.node_settings import NODE_SETTINGS
 from cluster.machinery.objects import Key, Obj, field_of
 
 NODE_PREFIX = "system:node:"
@@ -53,6 +54,8 @@ def node_allows(state: State, node: str, access: Access, *, field_node: str = ""
     if (access.verb, *thing) in _WRITES:
         return True
     match thing:
+        case ("", "configmaps") if Key(access.namespace, access.name) == NODE_SETTINGS:
+            return access.verb == "get"
         case ("", "nodes"):
             return access.verb in _OWN_NODE_VERBS and access.name == node
         case ("", "nodes/status"):

@@ -28,6 +28,8 @@ from cluster.base.stream_socket import StreamSocket
 from cluster.machinery.errors import ApiError, InternalError, Unauthorized
 
 CONNECTIONS_MAX: Final = 4096
+IP_FREEBIND: Final = 15
+"""Of <linux/in.h>; the socket module does not name it before Python 3.12."""
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 REQUEST_READ_TIMEOUT_S: Final = 32.0
 IDLE_TIMEOUT_S: Final = 150.0
@@ -66,11 +68,16 @@ class HttpsServer:
         self._connections: dict[asyncio.Task[None], _Connection] = {}
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def listen(self, host: str, port: int) -> int:
-        """Accept connections on an address; port 0 picks one.  Returns the port.  Raises OSError."""
+    def listen(self, host: str, port: int, *, may_come_later: bool = False) -> int:
+        """Accept connections on an address; port 0 picks one.  Returns the port.  Raises OSError.
+
+        With `may_come_later` the address need not be this host's yet: what comes to it is served once it is.
+        """
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if may_come_later:
+                listener.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
             listener.bind((host, port))
             listener.listen(512)
             listener.setblocking(False)

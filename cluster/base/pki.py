@@ -78,6 +78,12 @@ def needs_renewal(certificate: bytes, *, now: datetime) -> bool:
     return now > parsed.not_valid_after_utc - life / 3 or now < parsed.not_valid_before_utc
 
 
+def user_of(certificate: bytes) -> str:
+    """Whom a client certificate names: its common name, or nothing.  Raises ValueError for what is no certificate."""
+    names = x509.load_pem_x509_certificate(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
 def names_of(certificate: bytes) -> frozenset[str]:
     """The DNS names and addresses a serving certificate covers."""
     parsed = x509.load_pem_x509_certificate(certificate)

@@ -38,6 +38,7 @@ class Informer:
     """Implements `Cache` over `resources`.  `run` must be running (supervised) for it to fill.
 
     `queries` narrows what is listed and watched for a resource (a namespace, selectors); absent ones are read whole.
+    Attempts at a server that is away are up to twice `retry_max_s` apart.
     Reading a resource it was not built with raises KeyError.
     """
 
@@ -49,11 +50,13 @@ class Informer:
         entropy: Entropy,
         *,
         queries: Mapping[Resource, Query] | None = None,
+        retry_max_s: float = RETRY_MAX_S,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._entropy = entropy
         self._queries = dict(queries or {})
+        self._retry_max_s = retry_max_s
         self._indexes = {resource: ObjectIndex(resource) for resource in resources}
         self._synced = {resource: asyncio.Event() for resource in resources}
 
@@ -123,7 +126,7 @@ class Informer:
                 if resource_version and index.revision > revision_of(resource_version):
                     resource_version = str(index.revision)
             await self._clock.sleep(self._entropy.uniform(delay_s, delay_s * 2))
-            delay_s = min(delay_s * 2, RETRY_MAX_S)
+            delay_s = min(delay_s * 2, self._retry_max_s)
 
     async def _watch(self, resource: Resource, index: ObjectIndex, query: Query, resource_version: str) -> str:
         """Apply events until the server ends the watch; return the revision to resume from."""

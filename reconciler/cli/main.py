@@ -13,6 +13,8 @@ VERBS = {
     "up": "start the cluster and the daemon here and deploy a source",
     "down": "stop what `up` started; with --purge remove its containers, rules and state",
     "serve": "run the daemon in the foreground, as a service does",
+    "server": "run the API, controllers, scheduler and GitOps in the foreground, without root",
+    "agent": "run this host's containers, network and DNS in the foreground, as a node of a server",
     "status": "applications: what is deployed, from which commit, how healthy",
     "history": "what each run of an application changed, and which commit asked for it",
     "sync": "look at the source now and wait for the result",

@@ -13,6 +13,8 @@ from pathlib import Path
 
 RUN_FILE = "run.json"
 LOG_FILE = "daemon.log"
+DAEMONS = frozenset((b"serve", b"server", b"agent"))
+"""The verbs that run until they are stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def is_daemon(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-    return b"serve" in words and state != "Z"
+    return bool(DAEMONS & {*words}) and state != "Z"
 
 
 def start_daemon(state_dir: Path, options: list[str], *, sudo: bool) -> subprocess.Popen[bytes]:

@@ -8,53 +8,38 @@ cluster.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import fcntl
-import json
 import os
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reconciler.cli.exit_codes import CommandError, Exit
-from reconciler.cli.process import RUN_FILE
+from reconciler.cli.start import (
+    Ready,
+    cluster_settings,
+    configure_cluster,
+    configure_process,
+    run_process,
+    said_ready,
+    stop_signal,
+)
 
 FOREIGN = "foreign"
 """What stands for the runtime where somebody else's cluster runs the containers."""
 
-if TYPE_CHECKING:
-    from cluster.config import Settings
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--state", type=Path, default=Path(".reconciler"), help="where state is kept (default: %(default)s)"
-    )
-    parser.add_argument("--source", default="", help="a Git URL, a local repository or a folder to deploy")
-    parser.add_argument("--path", default="", help="the folder inside the source (default: all of it)")
-    parser.add_argument("--ref", default="", help="a branch or a full commit id (default: the source's HEAD)")
-    parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
-    parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
+    configure_process(parser, state=".reconciler")
+    configure_cluster(parser)
     parser.add_argument(
         "--kubeconfig", type=Path, help="serve the cluster this names instead of building one: any Kubernetes API"
     )
     parser.add_argument("--context", default="", help="a context of the kubeconfig")
-    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
 
 def run(args: argparse.Namespace) -> int:
-    from cluster.base.log import configure as configure_log
-
-    configure_log(level=args.log_level)
     if args.context and not args.kubeconfig:
         raise CommandError("--context needs --kubeconfig", code=Exit.USAGE)
-    state_dir: Path = args.state.resolve()
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with _only_one(state_dir):
-        return asyncio.run(_serve_foreign(args, state_dir) if args.kubeconfig else _serve(args, state_dir))
+    return run_process(args, _serve_foreign if args.kubeconfig else _serve)
 
 
 async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
@@ -88,28 +73,15 @@ async def _serve_foreign(args: argparse.Namespace, state_dir: Path) -> int:
         clock=clock,
         entropy=entropy,
     )
-    stopping = _stop_signal()
-    run_file = state_dir / RUN_FILE
-    try:
-        async with service_manager(clock, os.environ) as manager, Supervisor(clock) as supervisor:
-            supervisor.start("foreign-gitops", gitops.run)
-            _say_ready(run_file, FOREIGN, args.kubeconfig.resolve(), args.source)
-            manager.ready(f"serving {access.host}:{access.port}")
+    stopping = stop_signal()
+    ready = Ready(f"serving {access.host}:{access.port}", FOREIGN, args.kubeconfig.resolve(), args.source)
+    async with service_manager(clock, os.environ) as manager, Supervisor(clock) as supervisor:
+        supervisor.start("foreign-gitops", gitops.run)
+        with said_ready(state_dir, manager, ready):
             logger.info("ready", pid=os.getpid(), server=f"{access.host}:{access.port}", state=str(state_dir))
             await stopping.wait()
-            manager.stopping()
-            logger.info("stopping; what was applied stays")
-    finally:
-        run_file.unlink(missing_ok=True)
+        logger.info("stopping; what was applied stays")
     return Exit.OK
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set when the process is asked to end."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
@@ -121,11 +93,12 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
     from cluster.machine import machine_ports
     from reconciler.cli.bootstrap import bootstrap_of, start_gitops
 
-    settings = await _settings(args, state_dir)
-    stopping = _stop_signal()
+    settings = await cluster_settings(args, state_dir)
+    stopping = stop_signal()
     ports = machine_ports(settings)
     cluster = Cluster(settings, ports)
-    run_file = state_dir / RUN_FILE
+    status = f"serving port {settings.api_port}, runtime {settings.runtime}"
+    ready = Ready(status, settings.runtime, settings.kubeconfig, args.source)
     async with service_manager(ports.clock, os.environ) as manager:
         try:
             await cluster.start()
@@ -133,69 +106,16 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
             gitops = await start_gitops(cluster.plane, bootstrap, state_dir=state_dir, ports=ports)
             try:
                 _give_to_invoker(settings.kubeconfig)
-                _say_ready(run_file, settings.runtime, settings.kubeconfig, args.source)
-                manager.ready(f"serving port {settings.api_port}, runtime {settings.runtime}")
-                logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
-                spare_what_is_loaded()
-                await stopping.wait()
+                with said_ready(state_dir, manager, ready):
+                    logger.info("ready", pid=os.getpid(), runtime=settings.runtime, state=str(state_dir))
+                    spare_what_is_loaded()
+                    await stopping.wait()
             finally:
-                manager.stopping()
                 logger.info("stopping; containers keep running")
                 await gitops.stop()
         finally:
-            run_file.unlink(missing_ok=True)
             await cluster.stop()
     return Exit.OK
-
-
-async def _settings(args: argparse.Namespace, state_dir: Path) -> Settings:
-    from cluster.base.entropy import SystemEntropy
-    from cluster.config import (
-        DEFAULT_API_PORT,
-        DEFAULT_POD_CIDR,
-        DEFAULT_SERVICE_CIDR,
-        SETTINGS_FILE,
-        SettingsError,
-        create_settings,
-        free_port,
-        load_settings,
-        save_settings,
-    )
-    from cluster.node_runtime import choose_ranges
-
-    try:
-        if (state_dir / SETTINGS_FILE).exists():
-            settings = load_settings(state_dir)
-        else:
-            ranges = {}
-            if args.runtime == "docker":
-                pods, services = await choose_ranges(DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR)
-                ranges = {"pod_cidr": pods, "service_cidr": services}
-            settings = create_settings(
-                state_dir,
-                cluster_id=SystemEntropy().suffix(8),
-                api_port=args.port or free_port(DEFAULT_API_PORT, host="127.0.0.1"),
-                runtime=args.runtime,
-                **ranges,
-            )
-        if args.runtime != settings.runtime:
-            raise CommandError(
-                f"this state directory belongs to the runtime {settings.runtime!r}",
-                hint=f"go on with --runtime {settings.runtime}, or start afresh after `down --purge`",
-                code=Exit.USAGE,
-            )
-        save_settings(settings)
-    except SettingsError as error:
-        raise CommandError(str(error), code=Exit.USAGE) from error
-    return settings
-
-
-def _say_ready(run_file: Path, runtime: str, kubeconfig: Path, repository: str) -> None:
-    from cluster.base.files import write_atomically
-
-    record = {"pid": os.getpid(), "runtime": runtime, "kubeconfig": str(kubeconfig), "repository": repository}
-    write_atomically(run_file, json.dumps(record).encode(), mode=0o644)
-    print("ready", file=sys.stdout, flush=True)
 
 
 def _give_to_invoker(path: Path) -> None:
@@ -204,14 +124,3 @@ def _give_to_invoker(path: Path) -> None:
     if uid.isdigit() and gid.isdigit():
         with contextlib.suppress(OSError):
             os.chown(path, int(uid), int(gid))
-
-
-@contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[None]:
-    """One daemon a state directory; the lock goes with the process, however it ends."""
-    with (state_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandError(f"another daemon runs on {state_dir}", hint="stop it with `down`") from None
-        yield

@@ -1,0 +1,50 @@
+"""The agent role as a process of its own: a node of an API server that is reached over HTTPS with the node's identity.
+
+Knows no store and no API server; `compose` has both roles in one process instead.
+"""
+
+from __future__ import annotations
+
+from cluster.base.tasks import Supervisor
+from cluster.client.informer import Informer
+from cluster.client.rest import HttpTransport
+from cluster.client.transport import Query
+from cluster.config import Settings
+from cluster.node_agent import NodeAgent
+from cluster.ports import Ports
+from cluster.resources.builtin import ENDPOINT_SLICES, NODES, PODS, SERVICES
+
+RETRY_MAX_S = 5.0
+"""Between two attempts at a server that is away, doubled by jitter: when it is back, its node follows within ten seconds."""
+
+
+class JoinedAgent:
+    """A NodeAgent with a transport and a cache of its own.  `start` waits for the server's first answer; `stop` may be
+    called while it does."""
+
+    def __init__(self, settings: Settings, ports: Ports, *, transport: HttpTransport) -> None:
+        self._supervisor = Supervisor(ports.clock)
+        self.node_name = own = settings.node_name
+        self._cache = Informer(
+            transport,
+            (SERVICES, ENDPOINT_SLICES, NODES, PODS),
+            ports.clock,
+            ports.entropy,
+            # A node may read no other node, and only its own pods.
+            queries={
+                NODES: Query(field_selector=f"metadata.name={own}"),
+                PODS: Query(field_selector=f"spec.nodeName={own}"),
+            },
+            retry_max_s=RETRY_MAX_S,
+        )
+        self._agent = NodeAgent(settings, ports, transport=transport, cache=self._cache)
+
+    async def start(self) -> None:
+        """Raises EngineError when the engine does not answer or the network cannot be made."""
+        self._supervisor.start("informer", self._cache.run)
+        await self._agent.start()
+
+    async def stop(self) -> None:
+        """Containers and rules stay."""
+        await self._agent.stop()
+        await self._supervisor.stop()
