@@ -18,20 +18,30 @@ from reconciler.crds.application import APPLICATIONS
 
 
 def configure_access(parser: argparse.ArgumentParser) -> None:
+    configure_cluster(parser)
+    parser.add_argument("-n", "--namespace", default="", help="only applications of this namespace (default: all)")
+
+
+def configure_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig",
         type=Path,
         help="the cluster's kubeconfig (default: $KUBECONFIG, ./.reconciler/kubeconfig, ~/.kube/config)",
     )
     parser.add_argument("--context", default="", help="a context of the kubeconfig")
-    parser.add_argument("-n", "--namespace", default="", help="only applications of this namespace (default: all)")
+
+
+def chosen_kubeconfig(args: argparse.Namespace) -> Path | None:
+    """The file an option names, else that of the cluster which `up` runs from here; None leaves the usual ones."""
+    given: Path | None = args.kubeconfig
+    return given or _of_this_folder()
 
 
 def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitable[int]]) -> int:
     """Run `act` and return its exit code.  Raises CommandError when the cluster cannot be reached or refuses."""
 
     async def run() -> int:
-        transport = HttpTransport(load_kubeconfig(args.kubeconfig or _of_this_folder(), context=args.context))
+        transport = HttpTransport(load_kubeconfig(chosen_kubeconfig(args), context=args.context))
         try:
             return await act(transport)
         finally:

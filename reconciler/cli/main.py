@@ -21,6 +21,7 @@ VERBS = {
     "diff": "what a sync would change; exits 1 if anything",
     "suspend": "stop reconciling an application",
     "resume": "reconcile a suspended application again",
+    "kubeconfig": "make a kubeconfig for a person: a name, groups, and until when",
 }
 
 
