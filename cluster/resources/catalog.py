@@ -17,9 +17,12 @@ from cluster.resources import (
     apiextensions,
     apiregistration,
     apps,
+    apps_daemon_set,
+    apps_stateful_set,
     certificates,
     coordination,
     core,
+    core_templates,
     endpoints,
     events,
     flowcontrol,
@@ -33,6 +36,7 @@ from cluster.resources import (
     service,
     storage,
     storage_drivers,
+    volumes_claim,
 )
 from cluster.resources.builtin import BUILTIN, EVENTS, EVENTS_V1
 from cluster.resources.kind import Kind, Selectable, metadata_fields
@@ -179,25 +183,29 @@ def _generic(resource: Resource) -> Strategy:
 _KINDS: Mapping[GroupKind, Kind] = {
     group_kind: kind
     for module in (
+        apiextensions,
+        apiregistration,
+        apps,
+        apps_daemon_set,
+        apps_stateful_set,
+        certificates,
+        coordination,
         core,
-        pod,
-        service,
+        core_templates,
         endpoints,
         events,
-        coordination,
-        apps,
-        rbac,
-        apiextensions,
+        flowcontrol,
         networking,
-        networking_policy,
         networking_addresses,
+        networking_policy,
+        node_runtime_class,
+        pod,
+        rbac,
+        scheduling,
+        service,
         storage,
         storage_drivers,
-        scheduling,
-        node_runtime_class,
-        flowcontrol,
-        apiregistration,
-        certificates,
+        volumes_claim,
     )
     for group_kind, kind in module.KINDS.items()
 }

@@ -20,7 +20,6 @@ from cluster.machinery.names import (
     subdomain_errors,
 )
 from cluster.machinery.objects import Obj
-from cluster.machinery.selectors import SelectorError, selector_of
 from cluster.resources.container_validation import validate_containers
 from cluster.resources.volume_validation import validate_volumes
 
@@ -244,10 +243,33 @@ def _validate_spread(constraints: Sequence[Obj], path: str) -> Iterator[Cause]:
 
 
 def validate_label_selector(selector: Obj | None, path: str) -> Iterator[Cause]:
-    try:
-        selector_of(selector)
-    except SelectorError as error:
-        yield invalid(path, selector, str(error))
+    """A metav1.LabelSelector; an absent one is none, which is for the caller to judge.
+
+    Upstream: apimachinery/pkg/apis/meta/v1/validation ValidateLabelSelector.
+    """
+    if selector is None:
+        return
+    yield from labels_causes(selector.get("matchLabels") or {}, f"{path}.matchLabels")
+    for index, expression in enumerate(selector.get("matchExpressions") or ()):
+        yield from _validate_label_requirement(expression, f"{path}.matchExpressions[{index}]")
+
+
+def _validate_label_requirement(requirement: Obj, path: str) -> Iterator[Cause]:
+    operator, values = requirement.get("operator", ""), requirement.get("values") or ()
+    match operator:
+        case "In" | "NotIn":
+            if not values:
+                yield required(f"{path}.values", _VALUES_WRONG[operator])
+        case "Exists" | "DoesNotExist":
+            if values:
+                yield forbidden(f"{path}.values", _VALUES_WRONG[operator])
+        case _:
+            yield invalid(f"{path}.operator", operator, "not a valid selector operator")
+    for why in qualified_name_errors(requirement.get("key", "")):
+        yield invalid(f"{path}.key", requirement.get("key", ""), why)
+    for index, value in enumerate(values):
+        for why in label_value_errors(value):
+            yield invalid(f"{path}.values[{index}]", value, why)
 
 
 def _validate_affinity(affinity: Obj, path: str) -> Iterator[Cause]:

@@ -20,12 +20,13 @@ from cluster.resources.metadata import validate_metadata, validate_metadata_upda
 class ScaleFields:
     """Where a scalable kind keeps what autoscaling/v1 Scale shows; the selector path is empty when there is none.
 
-    At `selector` there is a LabelSelector or, for custom resources, its text.
+    At `selector` there is a LabelSelector or, for custom resources, its text; with `plain_selector`, a map of labels.
     """
 
     spec_replicas: tuple[str, ...]
     status_replicas: tuple[str, ...]
     selector: tuple[str, ...] = ()
+    plain_selector: bool = False
 
 
 @dataclass(frozen=True, slots=True)

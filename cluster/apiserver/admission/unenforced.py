@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cluster.apiserver.admission.api import Attributes, Validating
 from cluster.machinery.objects import Obj, field_of
 from cluster.resources.enforcement import findings_of, service_findings_of
 from cluster.resources.unattended import warning_of
 
-WITH_TEMPLATE = frozenset(
-    {("apps", "Deployment"), ("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("apps", "DaemonSet")}
-)
+TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): ("spec", "template"),
+    ("apps", "DaemonSet"): ("spec", "template"),
+    ("apps", "Deployment"): ("spec", "template"),
+    ("apps", "ReplicaSet"): ("spec", "template"),
+    ("apps", "StatefulSet"): ("spec", "template"),
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+    ("batch", "Job"): ("spec", "template"),
+}
+"""Where a kind keeps its pod template."""
 
 
 class Unenforced(Validating):
@@ -22,8 +32,8 @@ class Unenforced(Validating):
         warnings: list[str] = []
         if kind == ("", "Pod"):
             warnings = pod_warnings(attributes.obj, "spec")
-        elif kind in WITH_TEMPLATE:
-            warnings = pod_warnings(field_of(attributes.obj, "spec", "template", default={}), "spec.template.spec")
+        elif path := TEMPLATES.get(kind):
+            warnings = pod_warnings(field_of(attributes.obj, *path, default={}), f"{'.'.join(path)}.spec")
         elif kind == ("", "Service"):
             warnings = [_ignored(path) for path in service_findings_of(attributes.obj).warned]
         if unattended := warning_of(resource.group_kind):

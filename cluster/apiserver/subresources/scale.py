@@ -35,7 +35,8 @@ def scale_of(obj: Obj, fields: ScaleFields) -> Obj:
     meta = meta_of(obj)
     shown = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     status: dict[str, Any] = {"replicas": int(field_of(obj, *fields.status_replicas, default=0))}
-    if text := _selector_text(field_of(obj, *fields.selector) if fields.selector else None):
+    selector = field_of(obj, *fields.selector) if fields.selector else None
+    if text := _selector_text({"matchLabels": selector} if fields.plain_selector else selector):
         status["selector"] = text
     return {
         "kind": "Scale",
