@@ -1,4 +1,4 @@
-"""Where log records go: journald when the service manager connected us to it, a readable line otherwise.
+"""Where log records go: journald when the service manager connected us to it, otherwise a readable line and, asked, a file.
 
 Records are a constant message plus keys.  Everything written passes `redacted` once, here: a credential that slipped into a
 value does not leave the process.
@@ -11,17 +11,25 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+import orjson
 from loguru import logger
 
 from cluster.base.journal import JournalSocket, entry_of, field_name, is_journal
+from cluster.base.log_files import LogFile, begin_anew_when_full
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 VALUE_LENGTH_MAX: Final = 4096
 """A longer value is cut: one record never floods the journal."""
+
+LINES_UNTIL_LOOK: Final = 256
+"""Lines between two looks whether the file that they go to is full."""
 
 KEY_PREFIX: Final = "RECONCILER_"
 """Before a key's name in the journal."""
@@ -47,15 +55,44 @@ def redacted(text: str) -> str:
     return _CREDENTIALS.sub(lambda m: f"{m['scheme'] or m['auth'] or m['named'] or ''}***", text)
 
 
-def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send every record, those of the standard library's logging too, to one sink.  Replaces earlier ones."""
+def configure(*, level: str = "INFO", stream: TextIO | None = None, files: LogFiles | None = None) -> None:
+    """Send every record, those of the standard library's logging too, to one sink.  Replaces earlier ones.
+
+    `files` are kept where no journald keeps the records.
+    """
     logger.remove()
     target = stream if stream is not None else sys.stderr
     to_journal = stream is None and is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", ""))
-    sink = _journal_sink() if to_journal else _line_sink(target)
-    # `diagnose` would print the values of local variables, secrets among them.
-    logger.add(sink, level=level, format="{message}", diagnose=False, backtrace=False, enqueue=False, catch=True)
+    sinks: list[tuple[Callable[[Message], None], str | None]] = []
+    if to_journal:
+        sinks.append((_journal_sink(), None))
+    else:
+        sinks.append((_line_sink(target, files.output if files is not None else None), None))
+        if files is not None:
+            sinks.append((_file_sink(files.records), files.part))
+    for sink, part in sinks:
+        # `diagnose` would print the values of local variables, secrets among them.
+        logger.add(
+            sink,
+            level=level,
+            filter=part,
+            format="{message}",
+            diagnose=False,
+            backtrace=False,
+            enqueue=False,
+            catch=True,
+        )
     logging.basicConfig(handlers=[_Intercept()], level=logging.WARNING, force=True)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFiles:
+    """`records` gets the records of the top package `part`, one JSON object a line; `output` is where the process's
+    own output may go: it begins anew when it is full."""
+
+    records: Path
+    part: str
+    output: Path
 
 
 def line_of(record: Record) -> str:
@@ -65,8 +102,14 @@ def line_of(record: Record) -> str:
     return redacted(f"{time} {record['level'].name:<7} {record['message']}{keys}")
 
 
-def _line_sink(stream: TextIO) -> Callable[[Message], None]:
+def _line_sink(stream: TextIO, output: Path | None) -> Callable[[Message], None]:
+    until_look = 0
+
     def write(message: Message) -> None:
+        nonlocal until_look
+        if output is not None and (until_look := until_look - 1) < 0:
+            until_look = LINES_UNTIL_LOOK
+            begin_anew_when_full(output)
         record = message.record
         stream.write(line_of(record) + "\n")
         if record["exception"] is not None:
@@ -74,6 +117,26 @@ def _line_sink(stream: TextIO) -> Callable[[Message], None]:
         stream.flush()
 
     return write
+
+
+def _file_sink(path: Path) -> Callable[[Message], None]:
+    file = LogFile(path)
+
+    def write(message: Message) -> None:
+        file.write(orjson.dumps(json_record(message.record, _traceback(message))) + b"\n")
+
+    return write
+
+
+def json_record(record: Record, traceback: str = "") -> dict[str, str]:
+    """The record for a file: time, level, message and its keys as text; nothing in it is a credential."""
+    fields = {
+        "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds"),
+        "level": record["level"].name,
+        "message": record["message"],
+    }
+    fields |= {name: redacted(_text(value)) for name, value in record["extra"].items()}
+    return fields | ({"traceback": redacted(traceback)} if traceback else {})
 
 
 def _journal_sink() -> Callable[[Message], None]:

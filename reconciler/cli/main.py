@@ -17,6 +17,7 @@ VERBS = {
     "agent": "run this host's containers, network and DNS in the foreground, as a node of a server",
     "status": "applications: what is deployed, from which commit, how healthy",
     "history": "what each run of an application changed, and which commit asked for it",
+    "logs": "the reconciliation log: what changed, why, which commit asked",
     "sync": "look at the source now and wait for the result",
     "diff": "what a sync would change; exits 1 if anything",
     "suspend": "stop reconciling an application",

@@ -13,6 +13,9 @@ from pathlib import Path
 
 RUN_FILE = "run.json"
 LOG_FILE = "daemon.log"
+RECORDS_FILE = "reconciliation.log"
+PART = "reconciler"
+"""The top package whose records are the reconciliation log."""
 DAEMONS = frozenset((b"serve", b"server", b"agent"))
 """The verbs that run until they are stopped."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.exit_codes import CommandError, Exit
-from reconciler.cli.process import RUN_FILE
+from reconciler.cli.process import LOG_FILE, PART, RECORDS_FILE, RUN_FILE
 
 if TYPE_CHECKING:
     from cluster.base.sd_notify import ServiceManager
@@ -42,15 +42,17 @@ def configure_cluster(parser: argparse.ArgumentParser) -> None:
 
 def run_process(args: argparse.Namespace, main: Callable[[argparse.Namespace, Path], Coroutine[Any, Any, int]]) -> int:
     """Run `main(args, state directory)` to its end, alone on the directory."""
+    from cluster.base.log import LogFiles
     from cluster.base.log import configure as configure_log
 
-    configure_log(level=args.log_level)
     state_dir: Path = args.state.resolve()
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"cannot make {state_dir}: {error.strerror}", hint="name another with --state") from error
     with _only_one(state_dir):
+        files = LogFiles(records=state_dir / RECORDS_FILE, part=PART, output=state_dir / LOG_FILE)
+        configure_log(level=args.log_level, files=files)
         try:
             return asyncio.run(main(args, state_dir))
         finally:
