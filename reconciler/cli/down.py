@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if not state_dir.is_dir():
         _say("nothing to purge: there is no state here")
         return Exit.OK
-    _purge(state_dir)
+    purge(state_dir)
     return Exit.OK
 
 
@@ -58,11 +58,12 @@ def _again_as_root(state_dir: Path) -> int:
     return subprocess.run(["sudo", "--", "env", *kept, *command], check=False).returncode
 
 
-def _purge(state_dir: Path) -> None:
+def purge(state_dir: Path, *, host: bool = True) -> None:
+    """Remove the state, and before it, unless `host` is False, what it made on this host.  Nothing may run on it any more."""
     from cluster.config import SETTINGS_FILE, load_settings
     from cluster.node_runtime import purge_host
 
-    if (state_dir / SETTINGS_FILE).exists():
+    if host and (state_dir / SETTINGS_FILE).exists():
         for line in asyncio.run(purge_host(load_settings(state_dir))):
             _say(line)
     demo.remove_image(state_dir)

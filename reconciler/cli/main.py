@@ -15,6 +15,7 @@ VERBS = {
     "serve": "run the daemon in the foreground, as a service does",
     "server": "run the API, controllers, scheduler and GitOps in the foreground, without root",
     "agent": "run this host's containers, network and DNS in the foreground, as a node of a server",
+    "service": "install, show or remove the services of systemd",
     "status": "applications: what is deployed, from which commit, how healthy",
     "history": "what each run of an application changed, and which commit asked for it",
     "logs": "the reconciliation log: what changed, why, which commit asked",
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `exit_codes`)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] == "--version":
-        print(f"reconciler {_version()}")
+        from reconciler.cli.version import version
+
+        print(f"reconciler {version()}")
         return Exit.OK
     if not words or words[0] in ("-h", "--help", "help"):
         print(_help())
@@ -59,15 +62,6 @@ def _help() -> str:
     return (
         f"usage: reconciler COMMAND [OPTION ...]\n\n{verbs}\n\n`reconciler COMMAND --help` tells a command's options."
     )
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("reconciler")
-    except PackageNotFoundError:
-        return "(checkout)"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`reconciler serve`: the daemon in the foreground, as `up` and the service start it.
+"""`reconciler serve`: the daemon in the foreground, as `up` starts it.
 
 Builds the cluster's roles and the GitOps daemon in one process, says it is ready in the state directory, and runs until
 SIGTERM or SIGINT.  Stopping leaves the containers running.  With --kubeconfig only the GitOps daemon runs, against that
