@@ -15,6 +15,7 @@ from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address
 from cluster.apiserver.http import Identity
+from cluster.apiserver.renewal import Renewal
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
@@ -119,6 +120,8 @@ class ControlPlane:
         await publish_node_settings(self._api.transport(BOOTSTRAP), settings.shared)
         self._listener = ports.listener(self._api)
         self._listen(self._listener)
+        renewal = Renewal(self._listener.renew, note=self._api.note_certificates, clock=ports.clock)
+        self._supervisor.start("certificates", renewal.run)
         self._supervisor.start("compactor", Compactor(self._store, ports.clock).run)
         self._start_deciding(self._api, catalog, trust)
 

@@ -5,7 +5,10 @@ Knows no store and no API server; `compose` has both roles in one process instea
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cluster.base.tasks import Supervisor
+from cluster.client.certificate_renewal import CertificateRenewal
 from cluster.client.informer import Informer
 from cluster.client.rest import HttpTransport
 from cluster.client.transport import Query
@@ -19,10 +22,13 @@ RETRY_MAX_S = 5.0
 
 
 class JoinedAgent:
-    """A NodeAgent with a transport and a cache of its own.  `start` waits for the server's first answer; `stop` may be
-    called while it does."""
+    """A NodeAgent with a transport and a cache of its own; `kubeconfig` is where the transport's certificate came from.
 
-    def __init__(self, settings: Settings, ports: Ports, *, transport: HttpTransport) -> None:
+    `start` waits for the server's first answer; `stop` may be called while it does.
+    """
+
+    def __init__(self, settings: Settings, ports: Ports, *, transport: HttpTransport, kubeconfig: Path) -> None:
+        self._renewal = CertificateRenewal(transport, kubeconfig, ports.clock)
         self._supervisor = Supervisor(ports.clock)
         self.node_name = own = settings.node_name
         self._cache = Informer(
@@ -42,6 +48,7 @@ class JoinedAgent:
     async def start(self) -> None:
         """Raises EngineError when the engine does not answer or the network cannot be made."""
         self._supervisor.start("informer", self._cache.run)
+        self._supervisor.start("certificate", self._renewal.run)
         await self._agent.start()
 
     async def stop(self) -> None:

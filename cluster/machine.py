@@ -6,14 +6,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer
-from cluster.apiserver.credentials import Credentials, ensure_credentials, write_admin_kubeconfig, write_node_kubeconfig
+from cluster.apiserver.credentials import (
+    Credentials,
+    certificate_ends,
+    ensure_credentials,
+    write_admin_kubeconfig,
+    write_node_kubeconfig,
+)
 from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
@@ -101,20 +107,28 @@ class HttpsListener:
         self._settings = settings
         self._clock = clock
         self._credentials = credentials_of(settings, clock)
-        self._server = HttpsServer(
-            handler=api,
-            authenticator=api.authenticator,
-            tls=serving_context(
-                str(self._credentials.serving_certificate_file),
-                str(self._credentials.serving_key_file),
-                str(self._credentials.ca_file),
-            ),
-            clock=clock,
+        self._tls = serving_context(
+            str(self._credentials.serving_certificate_file),
+            str(self._credentials.serving_key_file),
+            str(self._credentials.ca_file),
         )
+        self._server = HttpsServer(handler=api, authenticator=api.authenticator, tls=self._tls, clock=clock)
 
     def listen(self, host: str, *, may_come_later: bool = False) -> None:
+        self._server.listen(host, self._settings.api_port, may_come_later=may_come_later)
+        self._write_kubeconfig()
+
+    def renew(self) -> Mapping[str, datetime]:
+        self._credentials = credentials_of(self._settings, self._clock)
+        # Handshakes to come present what lies there now.
+        self._tls.load_cert_chain(self._credentials.serving_certificate_file, self._credentials.serving_key_file)
+        self._write_kubeconfig()
+        if self._settings.agent_kubeconfig.exists():
+            hand_over(self._settings, self._clock)
+        return certificate_ends(self._settings.pki_dir)
+
+    def _write_kubeconfig(self) -> None:
         settings = self._settings
-        self._server.listen(host, settings.api_port, may_come_later=may_come_later)
         write_admin_kubeconfig(
             settings.kubeconfig,
             self._credentials,

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,6 +45,13 @@ class Listener(Protocol):
         """Serve on one more address of this host, one that it may get later among them.  Raises OSError."""
         ...
 
+    def renew(self) -> Mapping[str, datetime]:
+        """Renew the certificates that are due, for connections to come.  Returns when each ends, by name.
+
+        Raises OSError, ValueError.
+        """
+        ...
+
     async def stop(self) -> None: ...
 
 
@@ -53,6 +60,9 @@ class NoListener:
 
     def listen(self, host: str, *, may_come_later: bool = False) -> None:
         """Nobody can come."""
+
+    def renew(self) -> Mapping[str, datetime]:
+        return {}
 
     async def stop(self) -> None:
         """Nobody came."""

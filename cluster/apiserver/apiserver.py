@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from loguru import logger
@@ -163,6 +164,10 @@ class ApiServer:
     @property
     def authenticator(self) -> Authenticator:
         return self._authenticator
+
+    def note_certificates(self, ends: Mapping[str, datetime]) -> None:
+        """When the certificates it is served with end, for `/metrics`."""
+        self._health.note_certificates(ends)
 
     async def start(self) -> None:
         await self.state.load()

@@ -5,7 +5,9 @@ Made at first start, kept 0600, renewed in the last third of their lives or when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from cluster.base.pki import (
     KeyPair,
     create_ca,
     create_signing_key,
+    end_of,
     issue_client,
     issue_serving,
     names_of,
@@ -23,6 +26,7 @@ from cluster.base.pki import (
 )
 from cluster.client.kubeconfig import ClusterAccess, kubeconfig_of
 
+SERVING = "apiserver"
 ADMIN_GROUP = "system:masters"
 HAND_OVER_MODE = 0o640
 """Of a node's kubeconfig: for its owner and the service's group."""
@@ -46,22 +50,22 @@ def ensure_credentials(directory: Path, names: Sequence[str], *, now: datetime) 
     if ca is None:
         ca = create_ca("reconciler-ca", now=now)
         _write_pair(directory, "ca", ca)
-    serving = _read_pair(directory, "apiserver")
+    serving = _read_pair(directory, SERVING)
     if (
         serving is None
         or needs_renewal(serving.certificate, now=now)
         or not set(names) <= names_of(serving.certificate)
     ):
         serving = issue_serving(ca, "kube-apiserver", names, now=now)
-        _write_pair(directory, "apiserver", serving)
+        _write_pair(directory, SERVING, serving)
     token_key_file = directory / "service-account.key"
     if not token_key_file.exists():
         write_atomically(token_key_file, create_signing_key())
     return Credentials(
         ca=ca,
         ca_file=directory / "ca.crt",
-        serving_certificate_file=directory / "apiserver.crt",
-        serving_key_file=directory / "apiserver.key",
+        serving_certificate_file=directory / f"{SERVING}.crt",
+        serving_key_file=directory / f"{SERVING}.key",
         token_key=token_key_file.read_bytes(),
     )
 
@@ -87,6 +91,11 @@ def write_node_kubeconfig(
     _write_kubeconfig(path, credentials, pair, host=host, port=port, name="reconciler", mode=HAND_OVER_MODE)
 
 
+def certificate_ends(directory: Path) -> Mapping[str, datetime]:
+    """When each certificate kept there ends, by name.  Raises OSError, ValueError."""
+    return {file.stem: end_of(file.read_bytes()) for file in sorted(directory.glob("*.crt"))}
+
+
 def _client_pair(directory: Path, name: str, ca: KeyPair, user: str, group: str, *, now: datetime) -> KeyPair:
     pair = _read_pair(directory, name)
     if pair is None or needs_renewal(pair.certificate, now=now):
@@ -102,8 +111,14 @@ def _write_kubeconfig(
         host=host, port=port, ca=credentials.ca.certificate, certificate=pair.certificate, key=pair.key
     )
     text = kubeconfig_of(access, name=name)
-    if not path.exists() or path.read_bytes() != text:
+    if not path.exists():
         write_atomically(path, text, mode=mode)
+    elif path.read_bytes() != text:
+        owner = path.stat()
+        write_atomically(path, text, mode=mode)
+        # Whoever was given the file keeps it.
+        with suppress(PermissionError):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _read_pair(directory: Path, name: str) -> KeyPair | None:

@@ -5,8 +5,9 @@ Upstream: apiserver/pkg/server/healthz.  `/version` is discovery's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from cluster.apiserver.http import ApiRequest, Reply
 from cluster.apiserver.state import State
@@ -29,10 +30,15 @@ class Health:
         self._state = state
         self._ready = tuple(ready_checks)
         self._answered: dict[tuple[str, int], int] = {}
+        self._certificates: Mapping[str, datetime] = {}
 
     def count(self, verb: str, code: int) -> None:
         """Note an answered request, for `/metrics`; successes all count as 200."""
         self._answered[verb, code] = self._answered.get((verb, code), 0) + 1
+
+    def note_certificates(self, ends: Mapping[str, datetime]) -> None:
+        """When each certificate ends, by name, for `/metrics`."""
+        self._certificates = ends
 
     def handle(self, request: ApiRequest) -> Reply | None:
         """The answer to a health path, or None for any other."""
@@ -77,5 +83,13 @@ class Health:
         lines += [
             f'apiserver_watchers{{resource="{table.id.plural}.{table.id.group}"}} {len(table.wakes)}'
             for table in sorted(self._state.tables(), key=lambda table: table.id)
+        ]
+        lines += [
+            "# HELP apiserver_certificate_end_timestamp_seconds When a certificate ends, by name.",
+            "# TYPE apiserver_certificate_end_timestamp_seconds gauge",
+        ]
+        lines += [
+            f'apiserver_certificate_end_timestamp_seconds{{certificate="{name}"}} {int(end.timestamp())}'
+            for name, end in sorted(self._certificates.items())
         ]
         return "\n".join(lines) + "\n"

@@ -71,11 +71,16 @@ def create_signing_key() -> bytes:
     return _key_pem(ec.generate_private_key(ec.SECP256R1()))
 
 
-def needs_renewal(certificate: bytes, *, now: datetime) -> bool:
-    """Less than a third of its life is left, or it is not valid yet."""
+def needs_renewal(certificate: bytes, *, now: datetime, share_left: float = 1 / 3) -> bool:
+    """Less than that share of its life is left, or it is not valid yet."""
     parsed = x509.load_pem_x509_certificate(certificate)
     life = parsed.not_valid_after_utc - parsed.not_valid_before_utc
-    return now > parsed.not_valid_after_utc - life / 3 or now < parsed.not_valid_before_utc
+    return now > parsed.not_valid_after_utc - life * share_left or now < parsed.not_valid_before_utc
+
+
+def end_of(certificate: bytes) -> datetime:
+    """The last instant at which it is valid."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
 
 
 def user_of(certificate: bytes) -> str:

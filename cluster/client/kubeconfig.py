@@ -47,13 +47,17 @@ class ClusterAccess:
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        self.present_to(context)
+        return context
+
+    def present_to(self, context: ssl.SSLContext) -> None:
+        """Make `context` present the client certificate, if any, in the handshakes that follow."""
         if self.certificate:
             # The ssl module reads certificates from files only; this one is gone before anyone else could open it.
             with tempfile.NamedTemporaryFile(prefix="kube-", dir=_private_directory()) as file:
                 file.write(self.certificate + b"\n" + self.key)
                 file.flush()
                 context.load_cert_chain(file.name)
-        return context
 
 
 def load_kubeconfig(path: Path | None = None, *, context: str = "") -> ClusterAccess:

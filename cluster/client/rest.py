@@ -44,8 +44,9 @@ class HttpTransport:
         impersonate_groups: Sequence[str] = (),
         client: HttpClient | None = None,
     ) -> None:
+        self._tls = access.tls_context() if client is None else None
         self._client = client or HttpClient(
-            TcpConnector(access.host, access.port, tls=access.tls_context(), server_name=access.server_name),
+            TcpConnector(access.host, access.port, tls=self._tls, server_name=access.server_name),
             limits=Limits(body_max_bytes=512 * 1024 * 1024),
         )
         self._access = access
@@ -57,6 +58,11 @@ class HttpTransport:
             self._headers["Impersonate-User"] = impersonate_user
         if impersonate_groups:
             self._headers["Impersonate-Group"] = tuple(impersonate_groups)
+
+    def present(self, access: ClusterAccess) -> None:
+        """Log in with the certificate of `access` from the next connection on.  Raises ssl.SSLError."""
+        if self._tls is not None:
+            access.present_to(self._tls)
 
     def impersonate(self, user: str, groups: Sequence[str] = ()) -> HttpTransport:
         """The same connection pool as somebody else.

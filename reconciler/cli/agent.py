@@ -59,7 +59,7 @@ async def _serve(args: argparse.Namespace, state_dir: Path) -> int:
         transport = HttpTransport(access, user_agent="reconciler-agent")
         opened.append(transport)
         settings = await _settings(state_dir, transport, node_name=_node_name(access), runtime=args.runtime)
-        agent = JoinedAgent(settings, machine_ports(settings), transport=transport)
+        agent = JoinedAgent(settings, machine_ports(settings), transport=transport, kubeconfig=args.kubeconfig)
         joining.set_result(agent)
         await agent.start()
 
