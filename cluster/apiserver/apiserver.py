@@ -29,6 +29,7 @@ from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
+from cluster.apiserver.local_api_services import LocalApiServices
 from cluster.apiserver.openapi import OpenApi
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
@@ -160,6 +161,9 @@ class ApiServer:
         self._custom = CustomResources(
             state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
         )
+        self._api_services = LocalApiServices(
+            state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
+        )
 
     @property
     def authenticator(self) -> Authenticator:
@@ -175,8 +179,11 @@ class ApiServer:
         self._rbac.follow()
         self._services.follow()
         self._custom.follow()
+        self._api_services.follow()
         self._supervisor.start("custom resource definitions", self._custom.run)
-        await bootstrap(self.transport(BOOTSTRAP), self._settings.address)
+        await bootstrap(self.transport(BOOTSTRAP), self._settings.address, self._settings.pools.network)
+        await self._api_services.synchronise()
+        self._supervisor.start("local api services", self._api_services.run)
         self._bootstrapped = True
 
     async def stop(self) -> None:

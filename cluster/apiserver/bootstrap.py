@@ -1,4 +1,4 @@
-"""What every cluster has before its first request: namespaces, default roles, the `kubernetes` Service.
+"""What every cluster has before its first request: namespaces, default roles and policies, the `kubernetes` Service.
 
 Written through the ordinary handlers as a superuser, so that defaults, names and indexes are those of any other object.
 """
@@ -8,15 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from cluster.apiserver.authz import MASTERS
+from cluster.apiserver.builtin_objects import builtin_objects, is_outdated
 from cluster.apiserver.default_roles import default_cluster_role_bindings, default_cluster_roles
 from cluster.apiserver.http import Identity
 from cluster.client.transport import Transport
 from cluster.machinery.errors import AlreadyExists, NotFound
 from cluster.machinery.objects import Obj, annotations_of, key_of
 from cluster.machinery.resource import Resource
-from cluster.resources.builtin import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, NAMESPACES, SERVICES
+from cluster.resources.builtin import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ENDPOINT_SLICES,
+    NAMESPACES,
+    SERVICE_CIDRS,
+    SERVICES,
+)
 
 BOOTSTRAP = Identity("system:apiserver", (MASTERS,))
 SYSTEM_NAMESPACES: Sequence[str] = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -32,8 +41,8 @@ class Address:
     port: int
 
 
-async def bootstrap(transport: Transport, address: Address | None) -> None:
-    """Idempotent.  Raises ApiError when the store refuses."""
+async def bootstrap(transport: Transport, address: Address | None, network: IPv4Network) -> None:
+    """Idempotent; `network` is the range of Service addresses.  Raises ApiError when the store refuses."""
     await asyncio.gather(*(_created(transport, NAMESPACES, _namespace(name)) for name in SYSTEM_NAMESPACES))
     # At once, so that the store makes them durable together.
     await asyncio.gather(
@@ -42,6 +51,7 @@ async def bootstrap(transport: Transport, address: Address | None) -> None:
             _reconciled(transport, CLUSTER_ROLE_BINDINGS, binding, "subjects")
             for binding in default_cluster_role_bindings()
         ),
+        *(_kept(transport, resource, obj) for resource, obj in builtin_objects(network)),
     )
     if address is not None:
         await _created(transport, SERVICES, _service(address))
@@ -53,6 +63,22 @@ async def _created(transport: Transport, resource: Resource, obj: Obj) -> None:
         await transport.create(resource, obj)
     except AlreadyExists:
         return
+
+
+async def _kept(transport: Transport, resource: Resource, wanted: Obj) -> None:
+    try:
+        live = await transport.get(resource, key_of(wanted))
+    except NotFound:
+        await _created(transport, resource, wanted)
+        return
+    if not is_outdated(live, wanted):
+        return
+    if resource is SERVICE_CIDRS:
+        # The host's network changed since the last start; a range itself cannot be changed.
+        await transport.delete(resource, key_of(wanted))
+        await _created(transport, resource, wanted)
+    else:
+        await transport.update(resource, {**live, "spec": wanted["spec"]})
 
 
 async def _reconciled(transport: Transport, resource: Resource, wanted: Obj, field: str) -> None:

@@ -217,6 +217,13 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("core", "persistentvolumes/status persistentvolumeclaims/status", ("update", "patch")),
         rule("storage.k8s.io", "storageclasses", READ), rule("core", "pods nodes", READ),
     )),
+    ("pvc-protection-controller", (
+        rule("core", "persistentvolumeclaims", ("get", "list", "watch", "update")), rule("core", "pods", READ),
+    )),
+    ("pv-protection-controller", (rule("core", "persistentvolumes", ("get", "list", "watch", "update")),)),
+    ("resourcequota-controller", (
+        rule("*", "*", ("list", "watch")), rule("core", "resourcequotas/status", ("update", "patch")),
+    )),
     ("certificate-controller", (
         rule("certificates.k8s.io", "certificatesigningrequests", ("delete", "get", "list", "watch")),
         rule("certificates.k8s.io", "certificatesigningrequests/approval certificatesigningrequests/status", ("update",)),

@@ -27,6 +27,7 @@ from cluster.controllers.pod_gc import PodGcController
 from cluster.controllers.replicaset import ReplicaSetController
 from cluster.controllers.root_ca import RootCaController
 from cluster.controllers.service_account import ServiceAccountController
+from cluster.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
 from cluster.machinery.resource import Resource
 
 PLAIN: Sequence[type[Controller]] = (
@@ -39,6 +40,8 @@ PLAIN: Sequence[type[Controller]] = (
     PodGcController,
     CertificateApprovingController,
     CertificateCleaner,
+    ClaimProtectionController,
+    VolumeProtectionController,
 )
 """Controllers that need nothing beyond what every controller gets."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from ipaddress import ip_address, ip_network
+from typing import Any
 
+from cluster.machinery.conditions import make_condition
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import invalid, required
 from cluster.machinery.names import label_errors, path_segment_errors, subdomain_errors
-from cluster.machinery.objects import GroupKind, Obj, field_of
+from cluster.machinery.objects import GroupKind, Obj, field_of, meta_of, name_of
 from cluster.resources.immutability import validate_immutable
 from cluster.resources.kind import Kind
 from cluster.resources.networking_policy import NOT_A_CIDR, network_of
@@ -21,6 +23,8 @@ from cluster.resources.strategy import GenericStrategy
 
 GROUP = "networking.k8s.io"
 CIDRS_MAX = 2
+DEFAULT_RANGE = "kubernetes"
+"""Name of the ServiceCIDR that shows the configured range."""
 
 
 class IPAddressStrategy(GenericStrategy):
@@ -63,6 +67,14 @@ class ServiceCIDRStrategy(GenericStrategy):
     namespaced = False
     has_status = True
     has_generation = True
+
+    def _first_status(self, obj: Obj) -> Any:
+        if name_of(obj) != DEFAULT_RANGE:
+            return {}
+        ready = make_condition("Ready", True, "", "Kubernetes Service CIDR is ready")
+        return {
+            "conditions": [{"lastTransitionTime": meta_of(obj).get("creationTimestamp", ""), "reason": "", **ready}]
+        }
 
     def _validate(self, obj: Obj) -> tuple[Cause, ...]:
         return tuple(_validate_cidrs(field_of(obj, "spec", "cidrs", default=()), "spec.cidrs"))

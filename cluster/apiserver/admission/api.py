@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from cluster.apiserver.http import Identity
+from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.catalog import Descriptor
 
@@ -89,3 +90,17 @@ def replaced(attributes: Attributes, obj: Obj) -> Attributes:
         attributes.old,
         attributes.warnings,
     )
+
+
+def forbidden(attributes: Attributes, why: str) -> Forbidden:
+    """The refusal of this write, worded as upstream words it (apiserver/pkg/admission NewForbidden)."""
+    resource = attributes.descriptor.resource
+    name = attributes.key.name
+    return Forbidden(
+        f'{resource.qualified_name} "{name}" is forbidden: {why}', group=resource.group, kind=resource.plural, name=name
+    )
+
+
+def is_new_pod(attributes: Attributes) -> bool:
+    """A pod is created: what most plugins for pods look at."""
+    return attributes.operation == "CREATE" and attributes.group_resource == ("", "pods") and not attributes.subresource

@@ -5,9 +5,8 @@ Upstream: plugin/pkg/admission/noderestriction (with the fix of CVE-2025-5187: n
 
 from __future__ import annotations
 
-from cluster.apiserver.admission.api import Attributes, Validating
+from cluster.apiserver.admission.api import Attributes, Validating, forbidden
 from cluster.apiserver.node_authorizer import node_name_of
-from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Obj, annotations_of, field_of, labels_of, owner_references_of
 
 MIRROR = "kubernetes.io/config.mirror"
@@ -27,50 +26,42 @@ class NodeRestriction(Validating):
                 self._pod(attributes, node)
             case ("coordination.k8s.io", "leases"):
                 if attributes.key.name != node:
-                    raise _forbidden(attributes, f'node "{node}" may only write its own lease')
+                    raise forbidden(attributes, f'node "{node}" may only write its own lease')
 
     def _node(self, attributes: Attributes, node: str) -> None:
         if attributes.key.name != node:
-            raise _forbidden(attributes, f'node "{node}" is not allowed to modify node "{attributes.key.name}"')
+            raise forbidden(attributes, f'node "{node}" is not allowed to modify node "{attributes.key.name}"')
         if attributes.operation == "DELETE":
-            raise _forbidden(attributes, "nodes may not delete themselves")
+            raise forbidden(attributes, "nodes may not delete themselves")
         new, old = attributes.obj, attributes.old
         if old is None:
             changed = [name for name in labels_of(new) if RESTRICTED_LABELS in name]
         else:
             changed = _changed_restricted_labels(new, old)
             if field_of(new, "spec", "taints") != field_of(old, "spec", "taints"):
-                raise _forbidden(attributes, f'node "{node}" is not allowed to modify taints')
+                raise forbidden(attributes, f'node "{node}" is not allowed to modify taints')
             if list(owner_references_of(new)) != list(owner_references_of(old)):
-                raise _forbidden(attributes, f'node "{node}" is not allowed to modify ownerReferences')
+                raise forbidden(attributes, f'node "{node}" is not allowed to modify ownerReferences')
         if changed:
             listed = ", ".join(sorted(changed))
-            raise _forbidden(attributes, f'node "{node}" is not allowed to modify labels: {listed}')
+            raise forbidden(attributes, f'node "{node}" is not allowed to modify labels: {listed}')
 
     def _pod(self, attributes: Attributes, node: str) -> None:
         match attributes.operation:
             case "CREATE" if MIRROR not in annotations_of(attributes.obj):
                 why = f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
-                raise _forbidden(attributes, why)
+                raise forbidden(attributes, why)
             case "CREATE" | "UPDATE" | "DELETE":
                 bound = field_of(attributes.old or attributes.obj, "spec", "nodeName", default="")
                 if bound != node:
-                    raise _forbidden(attributes, f'node "{node}" can only write pods with spec.nodeName set to itself')
+                    raise forbidden(attributes, f'node "{node}" can only write pods with spec.nodeName set to itself')
                 if attributes.operation == "UPDATE" and attributes.subresource != "status":
-                    raise _forbidden(attributes, f'node "{node}" can only update the status of pods')
+                    raise forbidden(attributes, f'node "{node}" can only update the status of pods')
             case "CONNECT":
-                raise _forbidden(attributes, f'node "{node}" may not connect to pods')
+                raise forbidden(attributes, f'node "{node}" may not connect to pods')
 
 
 def _changed_restricted_labels(new: Obj, old: Obj) -> list[str]:
     before, after = labels_of(old), labels_of(new)
     names = {name for name in (*before, *after) if RESTRICTED_LABELS in name}
     return sorted(name for name in names if before.get(name) != after.get(name))
-
-
-def _forbidden(attributes: Attributes, why: str) -> Forbidden:
-    resource = attributes.descriptor.resource
-    name = attributes.key.name
-    return Forbidden(
-        f'{resource.qualified_name} "{name}" is forbidden: {why}', group=resource.group, kind=resource.plural, name=name
-    )

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 from cluster.apiserver.admission.api import Plugin
 from cluster.apiserver.admission.certificates import CertificateRequests
+from cluster.apiserver.admission.default_ingress_class import DefaultIngressClass
+from cluster.apiserver.admission.default_storage_class import DefaultStorageClass
 from cluster.apiserver.admission.escalation import RoleEscalation
 from cluster.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from cluster.apiserver.admission.node_restriction import NodeRestriction
+from cluster.apiserver.admission.node_taints import TaintNodesByCondition
 from cluster.apiserver.admission.pod_security import PodPolicy, PodSecurity
 from cluster.apiserver.admission.priority import Priority
+from cluster.apiserver.admission.runtime_class import RuntimeClass
 from cluster.apiserver.admission.service_account import ServiceAccount
+from cluster.apiserver.admission.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from cluster.apiserver.admission.tolerations import DefaultTolerationSeconds
 from cluster.apiserver.admission.unenforced import Unenforced
 from cluster.apiserver.authz import Authorizer
@@ -28,8 +33,14 @@ def plugins(
     return (
         NamespaceLifecycle(state),
         ServiceAccount(state, entropy),
-        DefaultTolerationSeconds(),
+        TaintNodesByCondition(),
         Priority(state),
+        DefaultTolerationSeconds(),
+        StorageObjectInUseProtection(),
+        PersistentVolumeClaimResize(state),
+        RuntimeClass(state),
+        DefaultIngressClass(state),
+        DefaultStorageClass(state),
         NodeRestriction(),
         RoleEscalation(authorizer, rbac),
         CertificateRequests(authorizer, clock),

@@ -1,60 +1,70 @@
-"""A pod's priority is the value of its class.  Upstream: plugin/pkg/admission/priority."""
+"""A pod's priority is the value of its class; only one class is the default.  Upstream: plugin/pkg/admission/priority."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from cluster.apiserver.admission.api import Attributes, Mutating
+from cluster.apiserver.admission.api import Attributes, forbidden, is_new_pod
 from cluster.apiserver.state import State, TableId
-from cluster.machinery.errors import Forbidden
-from cluster.machinery.objects import Key, Obj, name_of
+from cluster.machinery.objects import Key, Obj, annotations_of, name_of
+from cluster.resources.scheduling import GROUP, PREEMPTION_POLICIES, SYSTEM_CLASSES, policy_of, value_of
 
-SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-_CLASSES = TableId("scheduling.k8s.io", "priorityclasses")
+MIRROR = "kubernetes.io/config.mirror"
+_CLASSES = TableId(GROUP, "priorityclasses")
 
 
-class Priority(Mutating):
+class Priority:
     def __init__(self, state: State) -> None:
         self._state = state
 
     def mutate(self, attributes: Attributes) -> Obj:
         """Raises Forbidden for a class that does not exist, or a priority that its class does not give."""
-        if attributes.operation != "CREATE" or attributes.group_resource != ("", "pods") or attributes.subresource:
+        if not is_new_pod(attributes) or MIRROR in annotations_of(attributes.obj):
             return attributes.obj
         spec: dict[str, Any] = dict(attributes.obj.get("spec") or {})
         name = spec.get("priorityClassName") or ""
-        value, policy = self._default(spec) if not name else self._class(name, attributes.key.name)
-        if spec.get("priority") not in (None, value):
-            raise Forbidden(
-                f'pods "{attributes.key.name}" is forbidden: the integer value of priority ({spec["priority"]}) must not be '
-                f"provided in pod spec; priority admission controller computed {value} from the given PriorityClass name",
-                kind="pods",
-                name=attributes.key.name,
-            )
-        spec["priority"] = value
-        spec.setdefault("preemptionPolicy", policy)
-        return {**attributes.obj, "spec": spec}
+        chosen = self._class(name, attributes) if name else self._default()
+        if chosen is not None:
+            spec["priorityClassName"] = name_of(chosen)
+        value, policy = (value_of(chosen), policy_of(chosen)) if chosen is not None else (0, PREEMPTION_POLICIES[0])
+        given = (spec.get("priority"), value), (spec.get("preemptionPolicy"), policy)
+        for (stated, computed), what in zip(
+            given, ("integer value of priority", "string value of PreemptionPolicy"), strict=True
+        ):
+            if stated not in (None, computed):
+                raise forbidden(
+                    attributes,
+                    f"the {what} ({stated}) must not be provided in pod spec; priority admission controller computed "
+                    f"{computed} from the given PriorityClass name",
+                )
+        return {**attributes.obj, "spec": {**spec, "priority": value, "preemptionPolicy": policy}}
 
-    def _class(self, name: str, pod: str) -> tuple[int, str]:
-        if name in SYSTEM_CLASSES:
-            return SYSTEM_CLASSES[name], "PreemptLowerPriority"
+    def validate(self, attributes: Attributes) -> None:
+        """Raises Forbidden for a second default class, and for the deletion of a system class."""
+        if attributes.group_resource != (GROUP, "priorityclasses"):
+            return
+        name = attributes.key.name
+        if attributes.operation == "DELETE":
+            if name in SYSTEM_CLASSES:
+                raise forbidden(attributes, "this is a system priority class and cannot be deleted")
+        elif attributes.obj.get("globalDefault"):
+            other = next((name_of(one) for one in self._defaults() if name_of(one) != name), "")
+            if other:
+                raise forbidden(
+                    attributes, f"PriorityClass {other} is already marked as default. Only one default can exist"
+                )
+
+    def _class(self, name: str, attributes: Attributes) -> Obj:
         row = self._state.table(_CLASSES).get(Key("", name))
         if row is None:
-            raise Forbidden(
-                f'pods "{pod}" is forbidden: no PriorityClass with name {name} was found', kind="pods", name=pod
-            )
-        return _value_of(self._state.obj(row))
+            raise forbidden(attributes, f"no PriorityClass with name {name} was found")
+        return self._state.obj(row)
 
-    def _default(self, spec: dict[str, Any]) -> tuple[int, str]:
-        found = [self._state.obj(row) for row in self._state.table(_CLASSES).ordered()]
-        defaults = [found_class for found_class in found if found_class.get("globalDefault")]
-        if not defaults:
-            return 0, "PreemptLowerPriority"
-        # Several defaults: the lowest wins, as upstream.
-        chosen = min(defaults, key=lambda one: (int(one.get("value", 0)), name_of(one)))
-        spec["priorityClassName"] = name_of(chosen)
-        return _value_of(chosen)
+    def _defaults(self) -> Iterator[Obj]:
+        classes = (self._state.obj(row) for row in self._state.table(_CLASSES).rows.values())
+        return (one for one in classes if one.get("globalDefault"))
 
-
-def _value_of(priority_class: Obj) -> tuple[int, str]:
-    return int(priority_class.get("value", 0)), str(priority_class.get("preemptionPolicy") or "PreemptLowerPriority")
+    def _default(self) -> Obj | None:
+        # Several defaults, written at the same moment: the lowest wins, as upstream.
+        return min(self._defaults(), key=lambda one: (value_of(one), name_of(one)), default=None)

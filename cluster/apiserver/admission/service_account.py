@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cluster.apiserver.admission.api import Attributes
+from cluster.apiserver.admission.api import Attributes, is_new_pod
 from cluster.apiserver.state import State, TableId
 from cluster.base.entropy import Entropy
 from cluster.machinery.errors import Forbidden
@@ -78,12 +78,7 @@ class ServiceAccount:
 
 
 def _concerns(attributes: Attributes) -> bool:
-    return (
-        attributes.operation == "CREATE"
-        and attributes.group_resource == ("", "pods")
-        and not attributes.subresource
-        and MIRROR not in annotations_of(attributes.obj)
-    )
+    return is_new_pod(attributes) and MIRROR not in annotations_of(attributes.obj)
 
 
 def _has_mount(container: Obj) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.apiserver.admission.api import Attributes, Mutating
+from cluster.apiserver.admission.api import Attributes, Mutating, is_new_pod
 from cluster.machinery.objects import Obj, field_of, with_field
 
 TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -16,7 +16,7 @@ TOLERATED_S = 300
 
 class DefaultTolerationSeconds(Mutating):
     def mutate(self, attributes: Attributes) -> Obj:
-        if attributes.operation != "CREATE" or attributes.group_resource != ("", "pods") or attributes.subresource:
+        if not is_new_pod(attributes):
             return attributes.obj
         present: list[Any] = list(field_of(attributes.obj, "spec", "tolerations", default=()))
         added = [
