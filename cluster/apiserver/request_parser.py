@@ -19,6 +19,16 @@ TARGET_SIZE_MAX_BYTES: Final = 32_768
 BODY_SIZE_MAX_BYTES: Final = 3 * 1024 * 1024
 PIPELINE_MAX: Final = 16
 
+_FIELDS: Final = {
+    spelling.encode(): name
+    for name in (
+        "accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host", "user-agent",
+    )
+    for spelling in (name, name.title())
+}  # fmt: skip
+"""Names that nearly every request has, in the two ways clients write them."""
+_METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+
 
 class BadHttp(Exception):
     """The peer does not speak acceptable HTTP: answer `status` and close."""
@@ -104,7 +114,7 @@ class RequestParser:
         self._headers_size_bytes += len(name) + len(value)
         if self._header_count > HEADERS_MAX or self._headers_size_bytes > HEADERS_SIZE_MAX_BYTES:
             self._refuse(431, "the request's headers are too large")
-        field = name.decode("latin-1").lower()
+        field = _FIELDS.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1")
         if field in self._headers:
             if field in ("host", "content-length", "authorization", "content-type"):
@@ -135,14 +145,15 @@ class RequestParser:
     def on_message_complete(self) -> None:
         self.in_message = False
         self.wants_continue = False
+        method = self._parser.get_method()
         self._done.append(
             HttpRequest(
-                method=self._parser.get_method().decode("ascii"),
-                target=self._target.decode("latin-1"),
-                headers=self._headers,
-                body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-                keep_alive=self._parser.should_keep_alive(),
-                upgrade=self._parser.should_upgrade(),
+                _METHODS.get(method) or method.decode("ascii"),
+                self._target.decode("latin-1"),
+                self._headers,
+                self._body[0] if len(self._body) == 1 else b"".join(self._body),
+                self._parser.should_keep_alive(),
+                self._parser.should_upgrade(),
             )
         )
 

@@ -37,6 +37,7 @@ SWEEP_S: Final = 2.0
 """How late such a timeout may be."""
 LINGER_TIMEOUT_S: Final = 1.0
 LINGER_SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
+JSON_TYPE: Final = "application/json"
 COALESCE_S: Final = 0.003
 COALESCE_MAX_S: Final = 0.024
 """A stream that just sent waits this long before it sends again, and twice as long each time that there was more: events
@@ -456,12 +457,15 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
 
 
+_START: Final = "HTTP/1.1 {status} {reason}\r\nCache-Control: no-cache, private\r\nContent-Type: {content_type}\r\n"
+_USUAL_HEAD: Final = (_START.format(status=200, reason="OK", content_type=JSON_TYPE) + "Content-Length: ").encode()
+
+
 def _head(status: int, length: int | None, content_type: str, headers: Mapping[str, str], *, close: bool) -> bytes:
     """A response's head; no length means a chunked body."""
-    lines = [
-        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\nCache-Control: no-cache, private\r\n"
-        f"Content-Type: {content_type}\r\n"
-    ]
+    if status == 200 and not headers and not close and length is not None and content_type == JSON_TYPE:
+        return b"%b%d\r\n\r\n" % (_USUAL_HEAD, length)
+    lines = [_START.format(status=status, reason=_REASONS.get(status, "Status"), content_type=content_type)]
     lines.append("Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n")
     for name, value in headers.items():
         lines.append(f"{name}: {value}\r\n")

@@ -29,7 +29,8 @@ class StreamSocket:
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._sock = sock
-        self._receive = sock.recv
+        # `read` of a TLS socket is its `recv` without the flags.
+        self._receive = sock.read if isinstance(sock, ssl.SSLSocket) else sock.recv
         self._send = sock.send
         self._loop = loop
         self._fd = sock.fileno()
