@@ -18,7 +18,7 @@ from cluster.machinery.objects import Obj, gvk_of
 from cluster.machinery.protobuf import CONTENT_TYPE as PROTOBUF
 from cluster.machinery.protobuf import MAGIC
 from cluster.machinery.resource import Resource
-from cluster.machinery.schema import Node, prune, type_errors, unknown_fields, without_nulls
+from cluster.machinery.schema import Node, fits, prune, type_errors, unknown_fields, without_nulls
 from cluster.resources.protobuf import protobuf_schema
 from cluster.resources.schemas import nodes
 
@@ -72,13 +72,17 @@ def checked_fields(call: Call, obj: Obj, node: Node, field_validation: str) -> O
 
     The types in a custom resource are its schema's to check, which names each by its path.
     """
-    check_types(call, _shared(obj) if call.descriptor.custom else obj, node)
-    obj = as_decoded(call, obj, node)
-    known = prune(node, obj)
+    given = obj
+    if fits(node, obj):
+        known = obj
+    else:
+        check_types(call, _shared(obj) if call.descriptor.custom else obj, node)
+        obj = as_decoded(call, obj, node)
+        known = prune(node, obj)
     if field_validation == "Ignore":
         return known
     problems = [f'unknown field "{path}"' for path in unknown_fields(node, obj)] if known is not obj else []
-    problems += [f'duplicate field "{path}"' for path in duplicates_of(call)]
+    problems += [f'duplicate field "{path}"' for path in duplicates_of(call, given)]
     if problems:
         report(call, problems, field_validation)
     return known
@@ -136,13 +140,13 @@ def report(call: Call, problems: Sequence[str], field_validation: str) -> None:
     call.warnings.extend(problems[:ERRORS_LISTED_MAX])
 
 
-def duplicates_of(call: Call) -> Sequence[str]:
+def duplicates_of(call: Call, decoded: Obj) -> Sequence[str]:
     """Paths of keys that occur twice in the JSON text of the body, which decoding alone would hide."""
     body = call.request.body
     if not body or media_type_of(call) not in ("", "application/json"):
         return ()
     # As many keys written as decoded: no duplicates.  Text inside strings counts alike on both sides.
-    if body.count(b'":') == orjson.dumps(orjson.loads(body)).count(b'":'):
+    if body.count(b'":') == orjson.dumps(decoded).count(b'":'):
         return ()
     return tuple(_duplicates_in(json.loads(body, object_pairs_hook=_Pairs), ""))
 

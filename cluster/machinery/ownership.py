@@ -47,6 +47,11 @@ def word_of_item(node: Node, item: Any) -> str | None:
         return "v:" + orjson.dumps(item, option=orjson.OPT_SORT_KEYS).decode()
     if not isinstance(item, dict | Mapping):
         return None
+    if len(node.list_map_keys) == 1:
+        name = node.list_map_keys[0]
+        value = item.get(name)
+        if type(value) is str:  # what nearly all items are named by
+            return f'k:{{"{name}":{orjson.dumps(value).decode()}}}'
     keys = {}
     for name in node.list_map_keys:
         value = item.get(name)
@@ -109,8 +114,10 @@ def all_fields(node: Node, value: Any) -> FieldSet:
     if is_granular_map(node, value):
         properties, additional = node.properties, node.additional or ANYTHING
         for key, part in value.items():
-            below = MEMBER if type(part) in SCALARS else all_fields(properties.get(key) or additional, part)
-            children[f"f:{key}"] = below
+            if not part or type(part) in SCALARS:
+                children["f:" + key] = MEMBER
+            else:
+                children["f:" + key] = all_fields(properties.get(key) or additional, part)
     elif is_granular_list(node, value) and (found := items_by_word(node, value)) is not None:
         items = node.items or ANYTHING
         for word, item in found.items():

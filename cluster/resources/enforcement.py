@@ -5,7 +5,7 @@ Admission and the node both read it, so that what one promises the other keeps. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,14 +25,33 @@ class Level(Enum):
     FORBIDDEN = "forbidden"
 
 
-def _table(*, enforced: str, warned: str = "", refused: str = "", forbidden: str = "") -> Mapping[str, Level]:
+FORBIDDEN_VALUES: Mapping[str, str] = {
+    "hostUsers": "False",
+    "supplementalGroupsPolicy": "Strict",
+    "procMount": "Unmasked",
+    "recursiveReadOnly": "Enabled",
+}
+"""Fields whose default is what happens here, and the one value that is forbidden."""
+
+
+class Fields(dict[str, Level]):
+    """What is done with each field of one type."""
+
+    def __init__(self, levels: Mapping[str, Level]) -> None:
+        super().__init__(levels)
+        enforced = (name for name, level in levels.items() if level is Level.ENFORCED)
+        self.plain = frozenset(name for name in enforced if name not in FORBIDDEN_VALUES)
+        """Those that are done whatever their value: all that most objects have."""
+
+
+def _table(*, enforced: str, warned: str = "", refused: str = "", forbidden: str = "") -> Fields:
     words = (
         (Level.ENFORCED, enforced),
         (Level.WARNED, warned),
         (Level.REFUSED, refused),
         (Level.FORBIDDEN, forbidden),
     )
-    return {name: level for level, names in words for name in names.split()}
+    return Fields({name: level for level, names in words for name in names.split()})
 
 
 POD = _table(
@@ -81,14 +100,6 @@ DEPLOYMENT = _table(
     enforced="minReadySeconds paused progressDeadlineSeconds replicas revisionHistoryLimit selector strategy template",
 )
 
-FORBIDDEN_VALUES: Mapping[str, str] = {
-    "hostUsers": "False",
-    "supplementalGroupsPolicy": "Strict",
-    "procMount": "Unmasked",
-    "recursiveReadOnly": "Enabled",
-}
-"""Fields whose default is what happens here, and the one value that is forbidden."""
-
 HARMLESS_VALUES: Mapping[str, str] = {"fsGroupChangePolicy": "Always", "preemptionPolicy": "Never"}
 """Warned fields and the one value of each that says what happens here anyway."""
 
@@ -104,9 +115,14 @@ class Findings:
     warned: tuple[str, ...] = ()
 
 
+_NOTHING = Findings()
+
+
 def findings_of(pod: Obj) -> Findings:
     """What of this pod's spec is not done here.  A field that no table names is refused."""
     found = list(_pod_fields(pod.get("spec") or {}))
+    if not found:
+        return _NOTHING
     return Findings(
         *(
             tuple(path for path, level in found if level is wanted)
@@ -144,7 +160,11 @@ def _pod_fields(spec: Obj) -> Iterator[tuple[str, Level]]:
                 yield from _fields(mount, VOLUME_MOUNT, f"{path}.volumeMounts[{index}]")
 
 
-def _fields(part: Obj, table: Mapping[str, Level], path: str) -> Iterator[tuple[str, Level]]:
+def _fields(part: Obj, table: Fields, path: str) -> Iterable[tuple[str, Level]]:
+    return () if part.keys() <= table.plain else _odd_fields(part, table, path)
+
+
+def _odd_fields(part: Obj, table: Fields, path: str) -> Iterator[tuple[str, Level]]:
     for name in sorted(part):
         value = part[name]
         if name in FORBIDDEN_VALUES:

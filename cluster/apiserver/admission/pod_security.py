@@ -82,10 +82,11 @@ def violations(pod: Obj, policy: PodSecurity) -> list[str]:
         path = field_of(volume, "hostPath", "path")
         if path is not None and not _is_below(str(path), policy.allowed_host_paths):
             found.append(f'hostPath volume "{volume.get("name")}" ({path})')
-    for sysctl in field_of(spec, "securityContext", "sysctls", default=()):
+    context = spec.get("securityContext") or {}
+    for sysctl in context.get("sysctls") or ():
         if sysctl.get("name") not in _SAFE_SYSCTLS:
             found.append(f'sysctl "{sysctl.get("name")}"')
-    found += _profiles(spec.get("securityContext") or {}, "pod", policy)
+    found += _profiles(context, "pod", policy)
     for container in _containers(spec):
         found += _container_violations(container, policy)
     return found
@@ -108,7 +109,7 @@ def _container_violations(container: Obj, policy: PodSecurity) -> Iterator[str]:
 
 
 def _profiles(context: Obj, where: str, policy: PodSecurity) -> Iterator[str]:
-    for field in ("seccompProfile", "appArmorProfile"):
+    for field in ("seccompProfile", "appArmorProfile") if context else ():
         if field_of(context, field, "type") == "Unconfined" and not policy.allow_privileged:
             yield f"{field} Unconfined of {where}"
 

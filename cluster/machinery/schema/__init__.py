@@ -1,11 +1,12 @@
 """Schemas compiled once into shared nodes, and what is done with them: pruning, defaults, type checks, validation.
 
-Read in order: node, compile, structural, fields, types, validate.  Merge keys and list types live on the same nodes, so
-that patches and server-side apply need no second schema.
+Read in order: node, compile, structural, fields, types, fitting, validate.  Merge keys and list types live on the same
+nodes, so that patches and server-side apply need no second schema.
 """
 
 from cluster.machinery.schema.compile import compile_definitions, compile_structural
 from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields, without_nulls
+from cluster.machinery.schema.fitting import fits
 from cluster.machinery.schema.node import ANYTHING, SCALARS, Node, Validations
 from cluster.machinery.schema.structural import check_structural
 from cluster.machinery.schema.types import type_errors
@@ -20,6 +21,7 @@ __all__ = [
     "check_structural",
     "compile_definitions",
     "compile_structural",
+    "fits",
     "prune",
     "type_errors",
     "unknown_fields",

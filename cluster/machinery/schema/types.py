@@ -33,6 +33,13 @@ def type_errors(node: Node, obj: Obj) -> tuple[str, ...]:
     return tuple(found)
 
 
+def fits_scalar(node: Node, value: str | float) -> bool:
+    """Whether a string, number or boolean may stand there."""
+    found: list[str] = []
+    _check(node, value, "", "", found)
+    return not found
+
+
 def _check(node: Node, value: Any, struct: str, path: str, found: list[str]) -> None:
     kind = node.type
     if value is None or (type(value) is str and kind == "string" and not node.format):
