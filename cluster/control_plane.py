@@ -15,16 +15,15 @@ from cluster.apiserver.allocators import ServicePools
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address
 from cluster.apiserver.http import Identity
+from cluster.apiserver.node_channels import ConnectedNodes
 from cluster.apiserver.renewal import Renewal
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
-from cluster.client.node_channel import NodeChannel
 from cluster.client.node_settings import publish_node_settings
 from cluster.client.transport import Transport
 from cluster.config import Settings
 from cluster.controllers.run import Controllers
-from cluster.machinery.errors import ServiceUnavailable
 from cluster.machinery.resource import Resource
 from cluster.ports import Listener, Ports, Trust
 from cluster.proxy.host_ports import listening_ports
@@ -55,27 +54,12 @@ def served_resources(catalog: Catalog) -> Sequence[Resource]:
     ]
 
 
-class Channels:
-    """The streams to each node whose agent is connected."""
-
-    def __init__(self) -> None:
-        self._channels: dict[str, NodeChannel] = {}
-
-    def connect(self, node: str, channel: NodeChannel) -> None:
-        self._channels[node] = channel
-
-    def channel(self, node: str) -> NodeChannel:
-        if (found := self._channels.get(node)) is None:
-            raise ServiceUnavailable(f'no agent of node "{node}" is connected')
-        return found
-
-
 class ControlPlane:
     """API server and everything that decides.  `stop` works in any state."""
 
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self.settings = settings
-        self.channels = Channels()
+        self.channels = ConnectedNodes()
         self._ports = ports
         self._supervisor = Supervisor(ports.clock)
         self._store: Store | None = None

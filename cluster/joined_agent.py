@@ -10,6 +10,8 @@ from pathlib import Path
 from cluster.base.tasks import Supervisor
 from cluster.client.certificate_renewal import CertificateRenewal
 from cluster.client.informer import Informer
+from cluster.client.node_channel_agent import keep_connected
+from cluster.client.node_frames import PATH, PROTOCOL
 from cluster.client.rest import HttpTransport
 from cluster.client.transport import Query
 from cluster.config import Settings
@@ -44,12 +46,25 @@ class JoinedAgent:
             retry_max_s=RETRY_MAX_S,
         )
         self._agent = NodeAgent(settings, ports, transport=transport, cache=self._cache)
+        self._transport = transport
+        self._ports = ports
 
     async def start(self) -> None:
         """Raises EngineError when the engine does not answer or the network cannot be made."""
         self._supervisor.start("informer", self._cache.run)
         self._supervisor.start("certificate", self._renewal.run)
         await self._agent.start()
+        self._supervisor.start("node-channel", self._keep_connected)
+
+    async def _keep_connected(self) -> None:
+        """Logs, exec and port-forward come to the node through a connection that it makes itself."""
+        await keep_connected(
+            lambda: self._transport.upgrade(f"{PATH}{self.node_name}", protocol=PROTOCOL),
+            self._agent.channel,
+            node=self.node_name,
+            clock=self._ports.clock,
+            entropy=self._ports.entropy,
+        )
 
     async def stop(self) -> None:
         """Containers and rules stay."""

@@ -30,6 +30,7 @@ from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
 from cluster.apiserver.local_api_services import LocalApiServices
+from cluster.apiserver.node_channels import NodeChannelEndpoint
 from cluster.apiserver.openapi import OpenApi
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
@@ -112,6 +113,7 @@ class ApiServer:
         self._discovery = Discovery(catalog, platform=settings.platform)
         self._openapi = OpenApi(catalog)
         self._rbac = rbac = Rbac(self.state)
+        self._node_channels = NodeChannelEndpoint(node_channels, clock)
         self._authorizer = Authorizer(self.state, rbac)
         tokens = ServiceAccountTokens(
             key=settings.service_account_key,
@@ -231,7 +233,7 @@ class ApiServer:
                 call = Call(request, route, descriptor, user)
                 executed = Executed(call, await handler_of(route, descriptor)(self._backend, call))
             else:
-                executed = Executed(None, self._non_resource(request))
+                executed = Executed(None, self._node_channels.handle(request, user) or self._non_resource(request))
             code = 200
             return executed
         except ApiError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.apiserver.http import Identity
 from cluster.apiserver.rbac import Access
 from cluster.apiserver.state import State, TableId
+from cluster.client.node_frames import PATH
 from cluster.client.node_settings import NODE_SETTINGS
 from cluster.machinery.objects import Key, Obj, field_of
 
@@ -48,6 +49,8 @@ def node_name_of(user: Identity) -> str:
 
 def node_allows(state: State, node: str, access: Access, *, field_node: str = "") -> bool:
     """`field_node` is the `spec.nodeName` that a list or watch of pods is limited to."""
+    if access.path:
+        return access.path == f"{PATH}{node}"
     thing = (access.group, access.plural)
     if access.verb in _READS and thing in _READ_EVERYWHERE:
         return True

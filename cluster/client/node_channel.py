@@ -94,6 +94,16 @@ class NodeChannel(Protocol):
 
 
 class NodeChannels(Protocol):
+    """Which nodes can be reached now."""
+
+    def connect(self, node: str, channel: NodeChannel) -> None:
+        """The node is reached through `channel` from now on."""
+        ...
+
+    def disconnect(self, node: str, channel: NodeChannel) -> None:
+        """Not through that one any more."""
+        ...
+
     def channel(self, node: str) -> NodeChannel:
         """Raises ServiceUnavailable when no agent of that node is connected."""
         ...

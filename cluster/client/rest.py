@@ -12,7 +12,17 @@ from urllib.parse import urlencode
 
 import orjson
 
-from cluster.base.http_client import Headers, HttpClient, HttpError, HttpTimeout, Limits, Response, TcpConnector
+from cluster.base.http_client import (
+    Headers,
+    HttpClient,
+    HttpError,
+    HttpTimeout,
+    Limits,
+    Response,
+    TcpConnector,
+    UpgradedConnection,
+    UpgradeRefused,
+)
 from cluster.client.kubeconfig import ClusterAccess
 from cluster.client.transport import (
     DeleteOptions,
@@ -179,6 +189,17 @@ class HttpTransport:
     ) -> RawResponse:
         answer = await self._request(method, path, headers or {}, body)
         return RawResponse(answer.status, answer.headers, answer.body)
+
+    async def upgrade(self, path: str, *, protocol: str) -> UpgradedConnection:
+        """A connection that speaks `protocol` from now on.  Raises ApiError."""
+        try:
+            return await self._client.upgrade(
+                "GET", path, protocol=protocol, headers=self._headers, timeout_s=REQUEST_TIMEOUT_S
+            )
+        except UpgradeRefused as refused:
+            raise _error_of(refused.response) from refused
+        except HttpError as error:
+            raise _unreachable(error) from error
 
     async def _call(
         self,

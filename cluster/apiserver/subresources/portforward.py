@@ -115,7 +115,11 @@ class _SpdySession:
     async def _data(self, stream: int, data: bytes) -> None:
         if data:
             if (connection := self._streams.get(stream)) is not None:
-                await connection.write(data)
+                try:
+                    await connection.write(data)
+                except OSError:
+                    # The pod has closed this one: its pump says so; the others go on.
+                    await self._close(stream)
             elif (early := self._early.get(stream)) is not None:
                 early.append(data)
 
