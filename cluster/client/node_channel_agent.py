@@ -6,7 +6,7 @@ And the loop that keeps such a connection.  Knows no kubelet, only its NodeChann
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -125,12 +125,18 @@ class NodeChannelAgent:
     async def _logs(self, container: ContainerRef, options: LogOptions, running: _Running) -> int:
         session = running.session
         is_told = False
-        async for data in self._channel.logs(container, options):
-            if not is_told:
-                is_told = True
-                await session.tell(Frame(FrameType.OPENED, session.number))
-            await session.send(OUTPUT, data)
-        return 0
+        logs = self._channel.logs(container, options)
+        try:
+            async for data in logs:
+                if not is_told:
+                    is_told = True
+                    await session.tell(Frame(FrameType.OPENED, session.number))
+                await session.send(OUTPUT, data)
+            return 0
+        finally:
+            # A generator that is only dropped would hold its connection to the engine until it is collected.
+            if isinstance(logs, AsyncGenerator):
+                await logs.aclose()
 
     async def _session(self, opening: Awaitable[ExecSession], running: _Running) -> int:
         session = running.session
