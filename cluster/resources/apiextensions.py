@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cluster.machinery.cel.check import check_rules
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required
 from cluster.machinery.names import label_errors, service_name_errors, subdomain_errors
@@ -76,22 +77,9 @@ class CrdStrategy(GenericStrategy):
                 found.append(invalid(f"status.storedVersions[{index}]", version, why))
         return tuple(found)
 
-    def warnings(self, obj: Obj) -> tuple[str, ...]:
-        return tuple(
-            f"spec.versions[{index}].schema.openAPIV3Schema: x-kubernetes-validations rules are stored but not enforced"
-            for index, version in enumerate(field_of(obj, "spec", "versions", default=()))
-            if _has_rules(field_of(version, "schema", "openAPIV3Schema", default={}))
-        )
-
 
 def _default_version(version: Obj) -> Obj:
     return filled(version, absent={"served": False, "storage": False})
-
-
-def _has_rules(schema: Any) -> bool:
-    if isinstance(schema, Mapping):
-        return "x-kubernetes-validations" in schema or any(_has_rules(part) for part in schema.values())
-    return isinstance(schema, list) and any(_has_rules(part) for part in schema)
 
 
 def _validate_crd(crd: Obj) -> Iterator[Cause]:
@@ -159,7 +147,8 @@ def _validate_version(version: Obj, path: str) -> Iterator[Cause]:
     if schema is None:
         yield required(f"{path}.schema.openAPIV3Schema", "schemas are required")
     else:
-        yield from check_structural(schema, f"{path}.schema.openAPIV3Schema")
+        at = f"{path}.schema.openAPIV3Schema"
+        yield from check_structural(schema, at) or check_rules(schema, at)
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         at = f"{path}.additionalPrinterColumns[{index}]"
         if not column.get("name"):

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
+from cluster.machinery.cel import Budget
+from cluster.machinery.cel.rules import Rules, broken_rules, compile_rules
 from cluster.machinery.errors import Cause
+from cluster.machinery.field_errors import invalid
 from cluster.machinery.objects import Obj, field_of, generation_of, meta_of, with_field
 from cluster.machinery.resource import Resource
-from cluster.machinery.schema import Node, apply_defaults, compile_structural, validate
+from cluster.machinery.schema import ABSENT, Node, apply_defaults, compile_structural, validate
 from cluster.machinery.timestamps import age_of
 from cluster.resources.catalog import Descriptor, same
 from cluster.resources.field_path import parse_field_path, plain_path
@@ -22,6 +26,17 @@ from cluster.resources.schemas import nodes
 from cluster.resources.strategy import GenericStrategy, ScaleFields, WriteContext
 
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+_BLOCKING = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+"""What makes an object so unlike its schema that rules about it would only confuse."""
+_UNCHECKED = invalid(
+    "<nil>",
+    None,
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+)
 
 
 class CustomStrategy(GenericStrategy):
@@ -59,16 +74,24 @@ class CustomStrategy(GenericStrategy):
             meta["managedFields"] = meta_of(new)["managedFields"]
         return {**apply_defaults(self._node, prepared), "metadata": meta}
 
+    @cached_property
+    def _rules(self) -> Rules | None:
+        # Compiled when first needed: a server may hold hundreds of definitions that nobody writes objects of.
+        return compile_rules(self._node)
+
     def _validate(self, obj: Obj) -> tuple[Cause, ...]:
-        return validate(self._node, obj)
+        return self._causes(obj, ABSENT)
 
     def _validate_update(self, new: Obj, old: Obj) -> tuple[Cause, ...]:
-        found = validate(self._node, new)
-        if not found:
-            return ()
-        # Ratcheting: what was wrong in the same way before a schema grew stricter does not stop other changes.
-        known = set(validate(self._node, old))
-        return tuple(cause for cause in found if cause not in known)
+        return self._causes(new, old)
+
+    def _causes(self, obj: Obj, old: Any) -> tuple[Cause, ...]:
+        found = validate(self._node, obj, old=old)
+        if self._rules is None:
+            return found
+        if any(cause.reason in _BLOCKING for cause in found):
+            return (*found, _UNCHECKED)
+        return (*found, *broken_rules(self._rules, obj, old, Budget()))
 
     def validate_status(self, new: Obj, old: Obj) -> tuple[Cause, ...]:
         return (*super().validate_status(new, old), *self._validate_update(new, old))

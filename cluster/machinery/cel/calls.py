@@ -23,7 +23,6 @@ from cluster.machinery.cel.operators import (
 from cluster.machinery.cel.types import Overload, Type
 from cluster.machinery.cel.values import CelError, equal, is_set_equal
 
-REQUEST_MAX_BYTES = 3 * 1024 * 1024
 UNDECLARED_SIZE = 1000
 """Items assumed in lists that no schema describes, when costs are estimated."""
 TEXT_PER_UNIT = 10
@@ -238,15 +237,5 @@ def checked(implementation: Callable[..., Any], candidates: Sequence[Overload]) 
 
 
 def size_estimate(of_type: Type) -> float:
-    """The most items a list or map can have: as declared, else what fits a request (upstream: EstimateMaxArrayItems...)."""
-    if of_type.size_max is not None:
-        return of_type.size_max
-    if of_type.kind == "list" and of_type.name == "schema":
-        return REQUEST_MAX_BYTES / (_bytes_min(of_type.params[0]) + 1)
-    if of_type.kind == "map" and of_type.name == "schema":
-        return REQUEST_MAX_BYTES / (_bytes_min(of_type.params[1]) + 6)
-    return UNDECLARED_SIZE
-
-
-def _bytes_min(of_type: Type) -> int:
-    return {"bool": 4, "int": 1, "double": 1}.get(of_type.kind, 2)
+    """The most items a list or map can have, as far as its schema tells; a guess for what has none."""
+    return UNDECLARED_SIZE if of_type.size_max is None else of_type.size_max

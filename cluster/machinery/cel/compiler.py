@@ -15,7 +15,6 @@ from cluster.machinery.cel.access import field_of, has, junction, optional_field
 from cluster.machinery.cel.calls import binary_of, charged, checked, is_costly, size_estimate
 from cluster.machinery.cel.folds import fold_of
 from cluster.machinery.cel.operators import index, key_text, negate, optional_index
-from cluster.machinery.cel.regex import compile_pattern
 from cluster.machinery.cel.syntax import (
     Bind,
     Call,
@@ -31,6 +30,7 @@ from cluster.machinery.cel.syntax import (
 )
 from cluster.machinery.cel.types import Overload, Type
 from cluster.machinery.cel.values import NONE, CelError, Optional, TypeValue, Uint, type_name
+from cluster.machinery.regex import compile_pattern
 
 Frame: TypeAlias = list[Any]
 Run: TypeAlias = Callable[[Frame], Any]

@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 from cluster.machinery.cel.operators import add, compare
-from cluster.machinery.cel.regex import compile_pattern
 from cluster.machinery.cel.standard import index_of as text_index
 from cluster.machinery.cel.standard import last_index_of as text_last_index
 from cluster.machinery.cel.values import CelError, equal
 from cluster.machinery.quantity import NANO, Quantity, QuantityError, parse_quantity
+from cluster.machinery.regex import compile_pattern
 
 DECLARATIONS = """
 list(int).sum() int

@@ -17,15 +17,17 @@ class Type:
     """`kind` is CEL's name of the type ("int", "list", "map", "object", "dyn", ...) or "param" in declarations.
 
     `params` are a list's item, a map's key and value, an optional's value.  `name` tells objects and params apart;
-    `fields` are an object's, by the names that expressions use.  `size_max` bounds the items, entries or characters
-    (None: no bound declared); `list_type` and `list_keys` are a list's merge rules.
+    `fields` are an object's, by the names that expressions use.  The rest is known of types that a schema declares:
+    `size_max` bounds the items, entries or characters, `bytes_min` is the shortest JSON, `list_type` and `list_keys` are a
+    list's merge rules.
     """
 
     kind: str
     params: tuple[Type, ...] = ()
     name: str = ""
     fields: Mapping[str, Field] = field(default_factory=dict, compare=False, repr=False)
-    size_max: int | None = field(default=None, compare=False)
+    size_max: float | None = field(default=None, compare=False)
+    bytes_min: int = field(default=2, compare=False)
     list_type: str = field(default="", compare=False)
     list_keys: tuple[str, ...] = field(default=(), compare=False)
 

@@ -10,9 +10,10 @@ from cluster.machinery.schema.fitting import fits
 from cluster.machinery.schema.node import ANYTHING, SCALARS, Node, Validations
 from cluster.machinery.schema.structural import check_structural
 from cluster.machinery.schema.types import type_errors
-from cluster.machinery.schema.validate import validate
+from cluster.machinery.schema.validate import ABSENT, counterpart, validate
 
 __all__ = [
+    "ABSENT",
     "ANYTHING",
     "SCALARS",
     "Node",
@@ -21,6 +22,7 @@ __all__ = [
     "check_structural",
     "compile_definitions",
     "compile_structural",
+    "counterpart",
     "fits",
     "prune",
     "type_errors",

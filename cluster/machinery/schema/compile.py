@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from cluster.machinery.objects import Obj
-from cluster.machinery.schema.go_regex import compile_go_regex
+from cluster.machinery.regex import compile_pattern
 from cluster.machinery.schema.node import ANYTHING, Node, Validations
 
 Resolve = Callable[[str], Node]
@@ -151,7 +151,7 @@ class _Compiler:
         pattern = schema.get("pattern")
         made = Validations(
             enum=tuple(schema["enum"]) if schema.get("enum") else None,
-            pattern=compile_go_regex(pattern) if pattern else None,
+            pattern=compile_pattern(pattern) if pattern else None,
             pattern_text=pattern or "",
             minimum=schema.get("minimum"),
             maximum=schema.get("maximum"),

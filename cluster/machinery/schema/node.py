@@ -5,10 +5,11 @@ Upstream: OpenAPI v2/v3 schemas with the `x-kubernetes-*` extensions; apiextensi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from cluster.machinery.regex import Pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Validations:
     """The value rules of a node (OpenAPI v3).  None means no such rule; lengths count characters."""
 
     enum: tuple[Any, ...] | None = None
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
     pattern_text: str = ""
     minimum: float | None = None
     maximum: float | None = None

@@ -11,9 +11,9 @@ from typing import Any
 from cluster.machinery import field_errors as field
 from cluster.machinery.errors import Cause
 from cluster.machinery.objects import Obj
+from cluster.machinery.regex import compile_pattern
 from cluster.machinery.schema.compile import compile_part
 from cluster.machinery.schema.fields import prune
-from cluster.machinery.schema.go_regex import compile_go_regex
 from cluster.machinery.schema.validate import validate
 
 DEPTH_MAX = 64
@@ -28,7 +28,7 @@ _UNSUPPORTED = ("$ref", "definitions", "dependencies", "deprecated", "discrimina
 _NOT_IN_JUNCTORS = ("type", "description", "title", "default", "additionalProperties", "nullable",
                     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource",
                     "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
-                    "x-kubernetes-map-type")  # fmt: skip
+                    "x-kubernetes-map-type", "x-kubernetes-validations")  # fmt: skip
 
 
 def check_structural(schema: Obj, path: str = "spec.validation.openAPIV3Schema") -> tuple[Cause, ...]:
@@ -80,7 +80,7 @@ def _check_words(schema: Obj, path: str, causes: list[Cause]) -> None:
         causes.append(field.forbidden(f"{path}.additionalProperties", why))
     if pattern := schema.get("pattern"):
         try:
-            compile_go_regex(str(pattern))
+            compile_pattern(str(pattern))
         except ValueError as error:
             why = f"must be a valid regular expression, but isn't: {error}"
             causes.append(field.invalid(f"{path}.pattern", pattern, why))
@@ -209,7 +209,7 @@ def _check_junctor(schema: Any, structure: Obj, path: str, causes: list[Cause], 
         _check_junctor(schema["items"], _mapped(structure.get("items")), f"{path}.items", causes, depth=depth + 1)
     if pattern := schema.get("pattern"):
         try:
-            compile_go_regex(str(pattern))
+            compile_pattern(str(pattern))
         except ValueError as error:
             why = f"must be a valid regular expression, but isn't: {error}"
             causes.append(field.invalid(f"{path}.pattern", pattern, why))

@@ -19,16 +19,33 @@ from cluster.machinery.schema.node import Node, Validations
 CAUSES_MAX = 100
 """Checking stops after this many causes: an answer is read by people."""
 
+ABSENT: Any = object()
+"""No old value: the object is new, or this part of it has no counterpart in the old one."""
 
-def validate(node: Node, obj: Any, path: str = "") -> tuple[Cause, ...]:
-    """What is wrong with `obj`, in document order, at most CAUSES_MAX."""
+
+def validate(node: Node, obj: Any, path: str = "", *, old: Any = ABSENT) -> tuple[Cause, ...]:
+    """What is wrong with `obj`, in document order, at most CAUSES_MAX.
+
+    Given the `old` state, what is wrong in a part that did not change is let pass: a schema may have grown stricter since
+    (KEP-4008).
+    """
     causes: list[Cause] = []
-    _validate(node, obj, path, causes)
+    _validate(node, obj, path, causes, old)
     return tuple(causes[:CAUSES_MAX])
 
 
-def _validate(node: Node, value: Any, path: str, causes: list[Cause]) -> None:
+def counterpart(node: Node, item: Any, old: Any) -> Any:
+    """The item of the `old` list with the same keys; ABSENT in lists whose items have no identity."""
+    if node.list_type != "map" or not isinstance(old, list | tuple) or not isinstance(item, Mapping):
+        return ABSENT
+    key = _list_key(node, item)
+    return next((other for other in old if isinstance(other, Mapping) and _list_key(node, other) == key), ABSENT)
+
+
+def _validate(node: Node, value: Any, path: str, causes: list[Cause], old: Any) -> None:
     if len(causes) >= CAUSES_MAX:
+        return
+    if old is not ABSENT and type(old) is type(value) and old == value:
         return
     if value is None and node.nullable:
         return
@@ -38,9 +55,9 @@ def _validate(node: Node, value: Any, path: str, causes: list[Cause]) -> None:
         causes.append(field.type_invalid(path, kind, f'{path or "<nil>"} in body must be of type {wanted}: "{kind}"'))
         return
     if isinstance(value, dict | Mapping):
-        _validate_object(node, value, path, causes)
+        _validate_object(node, value, path, causes, old)
     elif isinstance(value, list | tuple):
-        _validate_array(node, value, path, causes)
+        _validate_array(node, value, path, causes, old)
     if node.validations is not None:
         _validate_values(node.validations, value, path, causes)
     if node.format and isinstance(value, str) and not matches_format(node.format, value):
@@ -49,22 +66,23 @@ def _validate(node: Node, value: Any, path: str, causes: list[Cause]) -> None:
         )
 
 
-def _validate_object(node: Node, value: Mapping[str, Any], path: str, causes: list[Cause]) -> None:
+def _validate_object(node: Node, value: Mapping[str, Any], path: str, causes: list[Cause], old: Any) -> None:
+    before = old if isinstance(old, Mapping) and node.map_type != "atomic" else {}
     for name in node.required:
         if name not in value:
             causes.append(field.required(field.child(path, name)))
     for key, part in value.items():
         below = node.properties.get(key)
         if below is not None:
-            _validate(below, part, field.child(path, key), causes)
+            _validate(below, part, field.child(path, key), causes, before.get(key, ABSENT))
         elif node.additional is not None:
-            _validate(node.additional, part, field.child(path, key), causes)
+            _validate(node.additional, part, field.child(path, key), causes, before.get(key, ABSENT))
 
 
-def _validate_array(node: Node, value: Sequence[Any], path: str, causes: list[Cause]) -> None:
+def _validate_array(node: Node, value: Sequence[Any], path: str, causes: list[Cause], old: Any) -> None:
     if node.items is not None:
         for index, item in enumerate(value):
-            _validate(node.items, item, f"{path}[{index}]", causes)
+            _validate(node.items, item, f"{path}[{index}]", causes, counterpart(node, item, old))
     if node.list_type == "set":
         _refuse_duplicates([field.quoted(item) for item in value], value, path, causes)
     elif node.list_type == "map" and node.items is not None:
@@ -126,9 +144,7 @@ def _validate_string(rules: Validations, value: str, path: str, causes: list[Cau
         causes.append(field.too_long(path, rules.max_length))
     if rules.min_length is not None and len(value) < rules.min_length:
         causes.append(field.invalid(path, value, f"{path} in body should be at least {rules.min_length} chars long"))
-    # Python's matcher backtracks: a text that is too long already is not worth its time.
-    short = rules.max_length is None or len(value) <= rules.max_length
-    if rules.pattern is not None and short and not rules.pattern.search(value):
+    if rules.pattern is not None and not rules.pattern.search(value):
         causes.append(field.invalid(path, value, f"{path} in body should match '{rules.pattern_text}'"))
 
 

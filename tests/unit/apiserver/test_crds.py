@@ -245,13 +245,6 @@ def test_a_stored_version_must_stay():
     assert [cause.field for cause in CRDS.validate_update(new, old)] == ["status.storedVersions[0]"]
 
 
-def test_rules_that_are_not_enforced_are_warned_of():
-    schema = {**SCHEMA, "x-kubernetes-validations": [{"rule": "true"}]}
-    (warning,) = CRDS.warnings(_crd(_version(schema={"openAPIV3Schema": schema})))
-    assert "stored but not enforced" in warning
-    assert CRDS.warnings(_crd()) == ()
-
-
 def test_its_schema_is_published():
     descriptor = _one(_crd())
     document = v3_document([descriptor])

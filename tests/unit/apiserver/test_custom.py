@@ -146,3 +146,38 @@ async def test_a_definition_is_served_again_after_a_restart() -> None:
         await server.transport(ADMIN).create(WIDGETS, widget(size=3))
     async with running(store) as again:
         assert (await again.transport(ADMIN).get(WIDGETS, Key("default", "w")))["spec"]["size"] == 3
+
+
+def with_rule(rule: str, **more: Any) -> dict[str, Any]:
+    crd = definition()
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["x-kubernetes-validations"] = [{"rule": rule, **more}]
+    return crd
+
+
+async def test_rules_are_held_on_every_write(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, with_rule("self.size < 10", message="too large"))
+    with pytest.raises(Invalid) as refused:
+        await admin.create(WIDGETS, widget(size=10))
+    assert refused.value.message == 'Widget.example.com "w" is invalid: spec: Invalid value: "object": too large'
+    made = await admin.create(WIDGETS, widget(size=9))
+    with pytest.raises(Invalid, match="too large"):
+        await admin.update(WIDGETS, {**made, "spec": {"size": 11}})
+    with pytest.raises(Invalid, match="too large"):
+        await admin.patch(WIDGETS, Key("default", "w"), Patch(PatchType.MERGE, {"spec": {"size": 12}}))
+
+
+async def test_a_definition_with_a_rule_that_does_not_compile_is_refused(admin: Transport) -> None:
+    with pytest.raises(Invalid) as refused:
+        await admin.create(CUSTOM_RESOURCE_DEFINITIONS, with_rule("self.sise < 10"))
+    [cause] = refused.value.causes
+    where = "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+    assert cause.field == where
+    assert "compilation failed: ERROR: <input>:1:5: undefined field 'sise'" in cause.message
+
+
+async def test_rules_wait_until_the_schema_is_kept(admin: Transport) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, with_rule("self.size < 10"))
+    with pytest.raises(Invalid) as refused:
+        await admin.create(WIDGETS, widget(size="large"))
+    assert [cause.field for cause in refused.value.causes] == ["spec.size", "<nil>"]
