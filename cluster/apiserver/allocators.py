@@ -8,11 +8,12 @@ portallocator,storage/alloc.go}.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
-from typing import Any
+from typing import Any, Protocol
 
-from cluster.apiserver.registry import Allocations, Planned
+from cluster.apiserver.registry import Planned
 from cluster.apiserver.state import Row, State, TableId, subscriptions
 from cluster.base.entropy import Entropy
 from cluster.machinery.errors import Cause, InternalError, invalid_object
@@ -43,16 +44,30 @@ class ServicePools:
         return min(max(16, self.network.num_addresses // 16), STATIC_BAND_MAX)
 
 
-class Together:
-    """Several allocations planned one after the other, as one."""
+class Plans(Protocol):
+    """One part of `Allocations`."""
 
-    def __init__(self, parts: Sequence[Allocations]) -> None:
+    def plan(self, descriptor: Descriptor, new: Obj | None, old: Obj | None) -> Planned | None: ...
+
+
+class Together:
+    """Several allocations planned one after the other, as one: see `registry.Allocations`, also for `turn`."""
+
+    def __init__(
+        self, parts: Sequence[Plans], turn: Callable[[str], AbstractAsyncContextManager[object] | None]
+    ) -> None:
         self._parts = tuple(parts)
+        self.turn = turn
 
     def plan(self, descriptor: Descriptor, new: Obj | None, old: Obj | None) -> Planned | None:
         result: Planned | None = None
         for part in self._parts:
-            planned = part.plan(descriptor, result.obj if result is not None and new is not None else new, old)
+            try:
+                planned = part.plan(descriptor, result.obj if result is not None and new is not None else new, old)
+            except BaseException:
+                if result is not None:
+                    result.release()
+                raise
             if planned is not None:
                 result = planned if result is None else _joined(result, planned)
         return result

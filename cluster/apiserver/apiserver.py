@@ -15,6 +15,7 @@ from loguru import logger
 from cluster.apiserver.admission.api import Admission
 from cluster.apiserver.admission.plugins import plugins
 from cluster.apiserver.admission.pod_security import PodSecurity
+from cluster.apiserver.admission.resource_quota import QuotaCharges
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.audit import AuditRecord, is_recorded
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
@@ -126,6 +127,7 @@ class ApiServer:
         self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens)
         self._settings = settings
         self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
+        quotas = QuotaCharges(self.state)
         registry = Registry(
             store=store,
             state=self.state,
@@ -141,7 +143,9 @@ class ApiServer:
                     pod_security=settings.pod_security,
                 )
             ),
-            allocations=Together((self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem))),
+            allocations=Together(
+                (self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem), quotas), quotas.turn
+            ),
         )
         resolver = ServiceResolver(self.state)
         dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)

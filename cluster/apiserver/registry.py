@@ -8,6 +8,7 @@ A write is answered once it has come back through the feed, so whoever reads nex
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -85,6 +86,10 @@ class Allocations(Protocol):
 
     def plan(self, descriptor: Descriptor, new: Obj | None, old: Obj | None) -> Planned | None:
         """What to write for the change from `old` to `new` (None: absent); None when it concerns no pool."""
+        ...
+
+    def turn(self, namespace: str) -> AbstractAsyncContextManager[object] | None:
+        """What to hold while creating in `namespace`; None where writers are not in each other's way."""
         ...
 
 
@@ -182,20 +187,28 @@ class Registry:
             raise already_exists(resource.group, resource.plural, key.name)
         writer = Writer(manager_of(parameters, call), "", self.now())
         new = (claim or claimed)(new, None, writer, descriptor)
-        planned = self._allocations.plan(descriptor, new, None) or Planned(new)
-        if parameters.dry_run:
-            planned.release()
-            return ObjResult(planned.obj, 201)
-        path = path_of(table_id, key)
-        try:
-            row = await self._put(path, key, descriptor, 0, planned)
-        except store_api.Conflict as error:
-            if error.key != path:
-                raise conflict(
-                    resource.group, resource.plural, key.name, "an allocation was taken; try again"
-                ) from None
-            raise already_exists(resource.group, resource.plural, key.name) from None
-        return RowResult(row, created=True)
+        turn = self._allocations.turn(key.namespace)
+        if turn is None:
+            return await self._insert(descriptor, key, new, parameters)
+        async with turn:
+            return await self._insert(descriptor, key, new, parameters)
+
+    async def _insert(self, descriptor: Descriptor, key: Key, new: Obj, parameters: WriteParameters) -> Result:
+        """Write a new object with what it is allocated, drawn again as long as others are quicker."""
+        resource = descriptor.resource
+        path = path_of(table_id_of(descriptor), key)
+        for _ in range(CAS_TRIES_MAX):
+            planned = self._allocations.plan(descriptor, new, None) or Planned(new)
+            if parameters.dry_run:
+                planned.release()
+                return ObjResult(planned.obj, 201)
+            try:
+                return RowResult(await self._put(path, key, descriptor, 0, planned), created=True)
+            except store_api.Conflict as error:
+                if error.key == path:
+                    raise already_exists(resource.group, resource.plural, key.name) from None
+                await self.state.reached(error.actual)
+        raise conflict(resource.group, resource.plural, key.name, "an allocation was taken; try again")
 
     async def update(
         self,
@@ -248,7 +261,7 @@ class Registry:
             except store_api.Conflict as error:
                 # Somebody else's write is on its way through the feed; decide again from what it left.
                 await self.state.reached(error.actual)
-                if version:
+                if version and error.key == path:
                     raise conflict(resource.group, resource.plural, key.name, MODIFIED) from None
         raise conflict(resource.group, resource.plural, key.name, MODIFIED)
 

@@ -25,6 +25,7 @@ from cluster.controllers.namespace import NamespaceController
 from cluster.controllers.node_lifecycle import NodeLifecycleController
 from cluster.controllers.pod_gc import PodGcController
 from cluster.controllers.replicaset import ReplicaSetController
+from cluster.controllers.resource_quota import ResourceQuotaController
 from cluster.controllers.root_ca import RootCaController
 from cluster.controllers.service_account import ServiceAccountController
 from cluster.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
@@ -97,6 +98,7 @@ class Controllers:
         loops.append(RootCaController(**parts(RootCaController), ca_pem=ca_pem))
         loops.append(CertificateSigningController(**parts(CertificateSigningController), sign=sign))
         loops.append(NamespaceController(**parts(NamespaceController), served=served))
+        loops.append(ResourceQuotaController(**parts(ResourceQuotaController), served=served))
         loops.append(GarbageCollector(**parts(GarbageCollector), served=served))
         self.loops: tuple[Loop, ...] = tuple(loops)
 

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from cluster.machinery.objects import GroupKind
 
 UNATTENDED: Mapping[GroupKind, str] = {
-    GroupKind("", "LimitRange"): "its limits and defaults are not applied",
     GroupKind("", "PersistentVolume"): "it is not bound to claims",
     GroupKind("", "PersistentVolumeClaim"): "no volume is bound to it",
     GroupKind("", "ReplicationController"): "no controller runs its pods",
-    GroupKind("", "ResourceQuota"): "it limits nothing",
     GroupKind("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): "its webhooks are not called",
     GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): "it refuses nothing",
     GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): "it refuses nothing",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from cluster.machinery.objects import Key, Obj, field_of, key_of, uid_of
 from cluster.machinery.quantity import QuantityError, millicores_of, parse_quantity
+from cluster.resources.pod_resources import add_amounts, pod_amounts
 
 DEFAULT_CPU_MILLICORES = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
@@ -62,27 +63,9 @@ def pod_info(pod: Obj) -> PodInfo:
 
 
 def requests_of(spec: Obj) -> dict[str, int]:
-    """What running the pod takes at most: containers and sidecars together, or an init container with the sidecars
-    started before it, whichever is more; then overhead.  Requests of the whole pod, where given, replace the sum.
-    """
-    running: dict[str, int] = {}
-    for container in spec.get("containers") or ():
-        _add(running, _requests(container))
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.get("initContainers") or ():
-        own = _requests(container)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, own)
-            _raise(peak, sidecars)
-        else:
-            together = dict(sidecars)
-            _add(together, own)
-            _raise(peak, together)
-    _add(running, sidecars)
-    _raise(running, peak)
-    running |= _requests(spec)
-    _add(running, amounts_of(spec.get("overhead") or {}))
+    """What running the pod takes at most, overhead included."""
+    running = pod_amounts(spec, _requests)
+    add_amounts(running, amounts_of(spec.get("overhead") or {}))
     return running
 
 
@@ -101,16 +84,6 @@ def amounts_of(quantities: Mapping[str, object]) -> dict[str, int]:
 
 def _requests(holder: Obj) -> dict[str, int]:
     return amounts_of(field_of(holder, "resources", "requests", default={}))
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
-
-
-def _raise(total: dict[str, int], floor: Mapping[str, int]) -> None:
-    for name, amount in floor.items():
-        total[name] = max(total.get(name, 0), amount)
 
 
 def _host_ports(spec: Obj) -> Iterable[HostPort]:

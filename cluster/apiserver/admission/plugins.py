@@ -9,6 +9,7 @@ from cluster.apiserver.admission.certificates import CertificateRequests
 from cluster.apiserver.admission.default_ingress_class import DefaultIngressClass
 from cluster.apiserver.admission.default_storage_class import DefaultStorageClass
 from cluster.apiserver.admission.escalation import RoleEscalation
+from cluster.apiserver.admission.limit_ranger import LimitRanger
 from cluster.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from cluster.apiserver.admission.node_restriction import NodeRestriction
 from cluster.apiserver.admission.node_taints import TaintNodesByCondition
@@ -32,6 +33,7 @@ def plugins(
     """Upstream's order where both have a plugin: mutations before the checks that see their result."""
     return (
         NamespaceLifecycle(state),
+        LimitRanger(state),
         ServiceAccount(state, entropy),
         TaintNodesByCondition(),
         Priority(state),

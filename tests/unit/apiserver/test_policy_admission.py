@@ -15,6 +15,7 @@ from cluster.resources.builtin import (
     FLOW_SCHEMAS,
     INGRESS_CLASSES,
     INGRESSES,
+    LIMIT_RANGES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
@@ -126,6 +127,19 @@ async def test_an_ingress_without_a_class_gets_the_default() -> None:
         named = {**spec, "ingressClassName": "d"}
         made = await api.create(INGRESSES, _named("networking.k8s.io/v1", "Ingress", "j", "default", spec=named))
         assert made["spec"]["ingressClassName"] == "d"
+
+
+async def test_a_limit_range_fills_in_and_refuses() -> None:
+    async with running() as server:
+        api = server.transport(ADMIN)
+        item = {"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}, "max": {"cpu": "2"}}
+        await api.create(LIMIT_RANGES, _named("v1", "LimitRange", "l", "default", spec={"limits": [item]}))
+        made = await api.create(PODS, _pod())
+        assert made["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "1"}, "requests": {"cpu": "500m"}}
+        greedy = [{"name": "c", "image": "i:1", "resources": {"limits": {"cpu": "3"}}}]
+        with pytest.raises(Forbidden) as refused:
+            await api.create(PODS, _pod("q", containers=greedy))
+        assert refused.value.message == ('pods "q" is forbidden: maximum cpu usage per Container is 2, but limit is 3')
 
 
 async def test_a_runtime_class_must_exist_before_the_host_is_asked() -> None:
