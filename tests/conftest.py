@@ -47,6 +47,7 @@ PARTS: dict[str, Callable[[], bool]] = {
             "etcd",
             "busybox",
             "systemd-analyze",
+            "debootstrap",
             "docker-registry",
             "sshd",
         )
