@@ -44,6 +44,13 @@ class Settings:
     allow_privileged: bool = False
     allow_host_network: bool = False
     allowed_host_paths: tuple[str, ...] = ()
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_username_claim: str = "sub"
+    oidc_username_prefix: str = ""
+    oidc_groups_claim: str = ""
+    oidc_groups_prefix: str = ""
+    oidc_ca_file: str = ""
 
     @property
     def node_cidr(self) -> str:
@@ -181,6 +188,11 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
         raise SettingsError(f"{where}: cluster_id: 4 to 16 lower-case letters and digits are needed")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", str(document.get("node_name", ""))):
         raise SettingsError(f"{where}: node_name: {document.get('node_name')!r} is no name a Node may have")
+    if issuer := document.get("oidc_issuer"):
+        if not str(issuer).startswith("https://"):
+            raise SettingsError(f"{where}: oidc_issuer: {issuer!r} is no https address")
+        if not document.get("oidc_client_id"):
+            raise SettingsError(f"{where}: oidc_client_id: needed with oidc_issuer")
     values = dict(document)
     values["allowed_host_paths"] = tuple(values.get("allowed_host_paths", ()))
     return Settings(state_dir=state_dir, **values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from loguru import logger
 
@@ -16,7 +17,10 @@ from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address
 from cluster.apiserver.http import Identity
 from cluster.apiserver.node_channels import ConnectedNodes
+from cluster.apiserver.oidc import Oidc, OidcSettings
+from cluster.apiserver.oidc_fetch import https_fetch
 from cluster.apiserver.renewal import Renewal
+from cluster.base.clock import Clock
 from cluster.base.tasks import Supervisor
 from cluster.client.cache import Cache
 from cluster.client.events import EventRecorder
@@ -52,6 +56,24 @@ def served_resources(catalog: Catalog) -> Sequence[Resource]:
         for descriptor in catalog
         if "list" in descriptor.resource.verbs and descriptor.storage == descriptor.resource
     ]
+
+
+def oidc_of(settings: Settings, clock: Clock) -> Oidc | None:
+    """Who verifies the tokens of the identity provider that the settings name.  Raises OSError for an unreadable CA file."""
+    if not settings.oidc_issuer:
+        return None
+    return Oidc(
+        OidcSettings(
+            issuer=settings.oidc_issuer,
+            client_id=settings.oidc_client_id,
+            username_claim=settings.oidc_username_claim,
+            username_prefix=settings.oidc_username_prefix,
+            groups_claim=settings.oidc_groups_claim,
+            groups_prefix=settings.oidc_groups_prefix,
+        ),
+        fetch=https_fetch(Path(settings.oidc_ca_file) if settings.oidc_ca_file else None),
+        clock=clock,
+    )
 
 
 class ControlPlane:
@@ -91,6 +113,7 @@ class ControlPlane:
                 address=Address(address=settings.gateway_ip, port=settings.api_port, service_ip=settings.kubernetes_ip),
                 pools=ServicePools(network=IPv4Network(settings.service_cidr)),
                 port_in_use=ports.port_in_use,
+                oidc=oidc_of(settings, ports.clock),
                 root_ca_pem=trust.ca_pem,
                 pod_security=PodSecurity(
                     allow_privileged=settings.allow_privileged,

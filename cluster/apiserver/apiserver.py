@@ -32,6 +32,7 @@ from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
 from cluster.apiserver.local_api_services import LocalApiServices
 from cluster.apiserver.node_channels import NodeChannelEndpoint
+from cluster.apiserver.oidc import Oidc
 from cluster.apiserver.openapi import OpenApi
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
@@ -71,6 +72,7 @@ class ApiServerSettings:
     address: Address | None = None
     pools: ServicePools = field(default_factory=ServicePools)
     port_in_use: Callable[[int], bool] = field(default=lambda port: False)
+    oidc: Oidc | None = None
     root_ca_pem: str = ""
     ring_events_max: int = RING_EVENTS_MAX
     decoded_objects_max: int = DECODED_MAX
@@ -124,7 +126,7 @@ class ApiServer:
             clock=clock,
             entropy=entropy,
         )
-        self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens)
+        self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens, settings.oidc)
         self._settings = settings
         self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
         quotas = QuotaCharges(self.state)
@@ -182,6 +184,8 @@ class ApiServer:
     async def start(self) -> None:
         await self.state.load()
         self._supervisor.start("apiserver feed", self.state.follow)
+        if self._settings.oidc is not None:
+            self._supervisor.start("identity provider", self._settings.oidc.run)
         self._rbac.follow()
         self._services.follow()
         self._custom.follow()

@@ -1,35 +1,33 @@
 """Who is asking: client certificates, bearer tokens, or nobody in particular.
 
 The adapter verifies certificates against our CA before they come here, and memoises answers per connection and header.
-Tokens: static ones given by the operator, and service-account tokens that this server signed (`tokens`).
+Tokens: static ones given by the operator, service-account tokens that this server signed (`tokens`), and ID tokens of an
+identity provider (`oidc`).
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Protocol
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cluster.apiserver.authz import ANONYMOUS, AUTHENTICATED
 from cluster.apiserver.http import Identity
+from cluster.apiserver.jwt import parse_token
+from cluster.apiserver.oidc import Oidc
+from cluster.apiserver.tokens import ServiceAccountTokens
 from cluster.machinery.errors import Unauthorized
-
-
-class TokenVerifier(Protocol):
-    def verify(self, token: str) -> Identity:
-        """Whose token it is.  Raises Unauthorized."""
-        ...
 
 
 class CertificateAndTokenAuthenticator:
     """See `http.Authenticator`.  `static_tokens` maps token to identity; neither is ever printed."""
 
-    def __init__(self, tokens: TokenVerifier, static_tokens: Mapping[str, Identity]) -> None:
+    def __init__(self, tokens: ServiceAccountTokens, static_tokens: Mapping[str, Identity], oidc: Oidc | None) -> None:
         self._tokens = tokens
         self._static_tokens = tuple(static_tokens.items())
+        self._oidc = oidc
 
     def authenticate(self, headers: Mapping[str, str], peer_certificate: bytes | None) -> Identity | None:
         """A certificate wins over a token; bad credentials are never taken for none."""
@@ -53,7 +51,11 @@ class CertificateAndTokenAuthenticator:
         if found is not None:
             return authenticated(found)
         try:
-            return self._tokens.verify(token)
+            parsed = parse_token(token)
+            # Whom it says it is from only chooses who verifies it.
+            if self._oidc is not None and parsed.claims.get("iss") == self._oidc.issuer != self._tokens.issuer:
+                return authenticated(self._oidc.verify(parsed))
+            return self._tokens.verify(parsed)
         except Unauthorized:
             return None
 

@@ -14,6 +14,7 @@ from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, ObjResult, Result, write_parameters_of
 from cluster.apiserver.decoding import body_of, checked_fields, typed
 from cluster.apiserver.http import Identity
+from cluster.apiserver.jwt import parse_token
 from cluster.apiserver.rbac import Access
 from cluster.machinery.errors import BadRequest, Cause, Unauthorized, invalid_object
 from cluster.machinery.objects import Obj, field_of
@@ -109,7 +110,7 @@ def _token(backend: Backend, call: Call, body: Obj) -> Obj:
     identity = None if audiences else backend.authenticator.identity_of_token(token)
     if audiences:
         try:
-            identity = authenticated(backend.tokens.verify(token, audiences))
+            identity = authenticated(backend.tokens.verify(parse_token(token), audiences))
         except Unauthorized:
             identity = None
     if identity is None or identity == ANONYMOUS:

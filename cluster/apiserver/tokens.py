@@ -1,25 +1,21 @@
 """Service-account tokens: JWTs that this server signs (ES256) and believes only while what they are bound to lives.
 
-Upstream: pkg/serviceaccount/{jwt,claims}.go.  RFC 7519, RFC 7518 section 3.4 (signatures are the two numbers, 32 bytes each).
+Upstream: pkg/serviceaccount/{jwt,claims}.go.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from cluster.apiserver.authz import AUTHENTICATED
 from cluster.apiserver.http import Identity
+from cluster.apiserver.jwt import Token, encoded, signed_token
 from cluster.apiserver.rbac import SERVICE_ACCOUNT_PREFIX
 from cluster.apiserver.state import State, TableId
 from cluster.base.clock import Clock
@@ -30,8 +26,6 @@ from cluster.machinery.objects import Key
 LIFETIME_DEFAULT_S = 3600
 LIFETIME_MIN_S = 600
 LIFETIME_MAX_S = 24 * 3600
-TOKEN_SIZE_MAX = 8192
-_NUMBER_SIZE = 32
 
 _PLURALS = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 SERVICE_ACCOUNTS = TableId("", "serviceaccounts")
@@ -69,6 +63,10 @@ class ServiceAccountTokens:
         self._key_id = _key_id_of(self._public)
 
     @property
+    def issuer(self) -> str:
+        return self._issuer
+
+    @property
     def audiences(self) -> tuple[str, ...]:
         return self._audiences
 
@@ -95,14 +93,13 @@ class ServiceAccountTokens:
             "nbf": now_s,
             "sub": f"{SERVICE_ACCOUNT_PREFIX}{account.namespace}:{account.name}",
         }
-        header = {"alg": "ES256", "kid": self._key_id, "typ": "JWT"}
-        signed = _base64(orjson.dumps(header)) + "." + _base64(orjson.dumps(claims))
-        r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return signed + "." + _base64(r.to_bytes(_NUMBER_SIZE, "big") + s.to_bytes(_NUMBER_SIZE, "big"))
+        return signed_token(self._key, self._key_id, claims)
 
-    def verify(self, token: str, audiences: Sequence[str] = ()) -> Identity:
+    def verify(self, token: Token, audiences: Sequence[str] = ()) -> Identity:
         """Whose token it is, for one of `audiences` (empty: this server's own).  Raises Unauthorized."""
-        claims = self._signed_claims(token)
+        if not token.is_signed_by(self._public):
+            raise Unauthorized("the token's signature is wrong")
+        claims = token.claims
         now_s = self._clock.now().timestamp()
         if claims.get("iss") != self._issuer:
             raise Unauthorized("the token has another issuer")
@@ -121,7 +118,7 @@ class ServiceAccountTokens:
                 self._check_alive(TableId("", plural), Key(home, bound.get("name", "")), bound["uid"])
         return self._identity(private, claims)
 
-    def _identity(self, private: dict[str, Any], claims: dict[str, Any]) -> Identity:
+    def _identity(self, private: Mapping[str, Any], claims: Mapping[str, Any]) -> Identity:
         namespace, account = private["namespace"], private["serviceaccount"]
         extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti', '')}",)}
         if pod := private.get("pod"):
@@ -136,42 +133,12 @@ class ServiceAccountTokens:
             extra,
         )
 
-    def _signed_claims(self, token: str) -> dict[str, Any]:
-        if len(token) > TOKEN_SIZE_MAX or token.count(".") != 2:
-            raise Unauthorized("the token is malformed")
-        head, payload, signature = token.split(".")
-        try:
-            header = orjson.loads(_unbase64(head))
-            raw = _unbase64(signature)
-            claims = orjson.loads(_unbase64(payload))
-        except (binascii.Error, ValueError):
-            raise Unauthorized("the token is malformed") from None
-        # The algorithm is ours, never the token's choice.
-        if not isinstance(header, dict) or header.get("alg") != "ES256" or len(raw) != 2 * _NUMBER_SIZE:
-            raise Unauthorized("the token is signed in another way")
-        der = encode_dss_signature(int.from_bytes(raw[:_NUMBER_SIZE], "big"), int.from_bytes(raw[_NUMBER_SIZE:], "big"))
-        try:
-            self._public.verify(der, f"{head}.{payload}".encode(), ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature:
-            raise Unauthorized("the token's signature is wrong") from None
-        if not isinstance(claims, dict):
-            raise Unauthorized("the token is malformed")
-        return claims
-
     def _check_alive(self, table: TableId, key: Key, uid: str) -> None:
         row = self._state.table(table).get(key)
         if row is None or row.uid != uid:
             raise Unauthorized("what the token is bound to has been deleted")
 
 
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _unbase64(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
 def _key_id_of(key: ec.EllipticCurvePublicKey) -> str:
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return _base64(hashlib.sha256(der).digest())
+    return encoded(hashlib.sha256(der).digest())

@@ -14,5 +14,5 @@ def test_every_setting_has_its_row_with_its_default() -> None:
     assert set(rows) == set(fields)
     for name, default in fields.items():
         if default is not dataclasses.MISSING:
-            shown = {False: "false", True: "true", (): "none"}.get(default, default)  # type: ignore[arg-type]
+            shown = {False: "false", True: "true", (): "none", "": "none"}.get(default, default)  # type: ignore[arg-type]
             assert rows[name][0].strip("`") == str(shown), name
