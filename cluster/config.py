@@ -51,6 +51,9 @@ class Settings:
     oidc_groups_claim: str = ""
     oidc_groups_prefix: str = ""
     oidc_ca_file: str = ""
+    audit_policy_file: str = ""
+    audit_file_max_mb: int = 10
+    audit_files_max: int = 5
 
     @property
     def node_cidr(self) -> str:
@@ -85,6 +88,10 @@ class Settings:
     def agent_kubeconfig(self) -> Path:
         """Where a server leaves what an agent on the same host needs to reach it."""
         return self.state_dir / "agent" / "kubeconfig"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.state_dir / "audit.log"
 
     @property
     def pki_dir(self) -> Path:
@@ -193,6 +200,10 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
             raise SettingsError(f"{where}: oidc_issuer: {issuer!r} is no https address")
         if not document.get("oidc_client_id"):
             raise SettingsError(f"{where}: oidc_client_id: needed with oidc_issuer")
+    for name, least in (("audit_file_max_mb", 1), ("audit_files_max", 0)):
+        value = document.get(name, least)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1000:
+            raise SettingsError(f"{where}: {name}: a number from {least} to 1000 is needed")
     values = dict(document)
     values["allowed_host_paths"] = tuple(values.get("allowed_host_paths", ()))
     return Settings(state_dir=state_dir, **values)

@@ -113,6 +113,7 @@ class ControlPlane:
                 address=Address(address=settings.gateway_ip, port=settings.api_port, service_ip=settings.kubernetes_ip),
                 pools=ServicePools(network=IPv4Network(settings.service_cidr)),
                 port_in_use=ports.port_in_use,
+                audit=ports.audit(),
                 oidc=oidc_of(settings, ports.clock),
                 root_ca_pem=trust.ca_pem,
                 pod_security=PodSecurity(

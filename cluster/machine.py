@@ -8,11 +8,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.apiserver import ApiServer
+from cluster.apiserver.audit import DEFAULT_POLICY, AuditPolicy, PolicyError, parse_policy
+from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.credentials import (
     Credentials,
     certificate_ends,
@@ -20,14 +23,18 @@ from cluster.apiserver.credentials import (
     write_admin_kubeconfig,
     write_node_kubeconfig,
 )
+from cluster.apiserver.decoding import decoded
 from cluster.apiserver.server import HttpsServer, serving_context
 from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
-from cluster.base.entropy import SystemEntropy
-from cluster.config import Settings
+from cluster.base.entropy import Entropy, SystemEntropy
+from cluster.config import Settings, SettingsError
+from cluster.machinery.errors import ApiError
 from cluster.ports import Listener, Ports, Runtime, Trust
 from cluster.store.api import Store
 from cluster.store.sqlite import SqliteStore
+
+POLICY_SIZE_MAX_BYTES = 1 << 20
 
 
 def machine_ports(settings: Settings) -> Ports:
@@ -54,6 +61,7 @@ def machine_ports(settings: Settings) -> Ports:
         open_store=open_store,
         trust=lambda: trust_of(credentials_of(settings, clock), clock),
         listener=listener,
+        audit=lambda: audit_log(settings, clock, entropy),
         port_in_use=host_port_in_use,
         runtime=runtime,
     )
@@ -98,6 +106,33 @@ def trust_of(credentials: Credentials, clock: Clock) -> Trust:
         return sign_request(credentials.ca, request, usages=usages, lifetime=lifetime, now=clock.now())
 
     return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode(), sign=sign)
+
+
+def audit_log(settings: Settings, clock: Clock, entropy: Entropy) -> AuditLog | None:
+    """Where requests are recorded, as the settings say.  Raises SettingsError for a policy that cannot be used."""
+    if not settings.audit_files_max:
+        return None
+    return AuditLog(
+        audit_policy(settings.audit_policy_file),
+        settings.audit_file,
+        size_max_bytes=settings.audit_file_max_mb << 20,
+        files_max=settings.audit_files_max,
+        clock=clock,
+        entropy=entropy,
+    )
+
+
+def audit_policy(path: str) -> AuditPolicy:
+    """The policy in a file, the default one without.  Raises SettingsError."""
+    if not path:
+        return DEFAULT_POLICY
+    try:
+        with Path(path).open("rb") as file:
+            return parse_policy(decoded(file.read(POLICY_SIZE_MAX_BYTES), "application/yaml"))
+    except (OSError, PolicyError) as error:
+        raise SettingsError(f"audit_policy_file: {path}: {error}") from error
+    except ApiError as error:
+        raise SettingsError(f"audit_policy_file: {path}: {error.message}") from error
 
 
 class HttpsListener:

@@ -18,6 +18,7 @@ from cluster.base.entropy import Entropy
 if TYPE_CHECKING:
     # A server loads no kubelet, an agent no API server.
     from cluster.apiserver.apiserver import ApiServer
+    from cluster.apiserver.audit_log import AuditLog
     from cluster.kubelet.host import Host
     from cluster.kubelet.probe_runners import ProbeRunner
     from cluster.kubelet.runtime.api import ContainerEngine, ContainerStreams, ImageStore, PodNetwork, Sandboxes
@@ -92,5 +93,6 @@ class Ports:
     open_store: Callable[[], Awaitable[Store]]
     trust: Callable[[], Trust]
     listener: Callable[[ApiServer], Listener]
+    audit: Callable[[], AuditLog | None]
     port_in_use: Callable[[int], bool]
     runtime: Callable[[], Runtime]

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
+from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.credentials import ensure_credentials, write_admin_kubeconfig
 from cluster.apiserver.http import Identity
 from cluster.apiserver.server import HttpsServer, serving_context
@@ -42,6 +43,7 @@ async def running(
     ring_events_max: int = RING_EVENTS_MAX,
     port_in_use: Callable[[int], bool] = lambda port: False,
     pod_security: PodSecurity | None = None,
+    audit: AuditLog | None = None,
 ) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
     server = ApiServer(
@@ -55,6 +57,7 @@ async def running(
             ring_events_max=ring_events_max,
             port_in_use=port_in_use,
             pod_security=pod_security or PodSecurity(),
+            audit=audit,
         ),
     )
     await server.start()

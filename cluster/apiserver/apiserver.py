@@ -17,7 +17,8 @@ from cluster.apiserver.admission.plugins import plugins
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.admission.resource_quota import QuotaCharges
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
-from cluster.apiserver.audit import AuditRecord, is_recorded
+from cluster.apiserver.audit import is_long_running
+from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.backend import Backend
@@ -77,7 +78,7 @@ class ApiServerSettings:
     ring_events_max: int = RING_EVENTS_MAX
     decoded_objects_max: int = DECODED_MAX
     platform: str = "linux/amd64"
-    audit: Callable[[AuditRecord], None] | None = None
+    audit: AuditLog | None = None
     pod_security: PodSecurity = field(default_factory=PodSecurity)
     pods_are_routable: bool = False
 
@@ -184,6 +185,8 @@ class ApiServer:
     async def start(self) -> None:
         await self.state.load()
         self._supervisor.start("apiserver feed", self.state.follow)
+        if self._settings.audit is not None:
+            self._supervisor.start("audit log", self._settings.audit.run)
         if self._settings.oidc is not None:
             self._supervisor.start("identity provider", self._settings.oidc.run)
         self._rbac.follow()
@@ -229,25 +232,31 @@ class ApiServer:
 
     async def execute(self, request: ApiRequest) -> Executed:
         """Route, authorize and handle, whichever way the request came.  Raises ApiError."""
-        verb, acting_as, code = request.method.lower(), "", 500
+        verb, code = request.method.lower(), 500
+        route = user = call = result = failure = None
+        audit = self._settings.audit
+        received_at = None if audit is None else audit.now()
         try:
             route = parse_route(request.method, request.path, request.query)
             verb = route.verb
+            if audit is not None and is_long_running(route):
+                audit.received(request, route)
             user = self._authorizer.acting(request)
-            acting_as = user.name
             self._authorizer.check(user, route, request)
             if route.is_resource:
                 descriptor = descriptor_of(self._backend.catalog, route)
                 call = Call(request, route, descriptor, user)
-                executed = Executed(call, await handler_of(route, descriptor)(self._backend, call))
+                result = await handler_of(route, descriptor)(self._backend, call)
             else:
-                executed = Executed(None, self._node_channels.handle(request, user) or self._non_resource(request))
+                result = self._node_channels.handle(request, user) or self._non_resource(request)
             code = 200
-            return executed
+            return Executed(call, result)
         except ApiError as error:
-            code = error.code
+            code, failure = error.code, error
             raise
         finally:
             self._health.count(verb, code)
-            if self._settings.audit is not None and is_recorded(verb, code):
-                self._settings.audit(AuditRecord(request.user.name, acting_as, verb, request.path, code))
+            if audit is not None and received_at is not None and route is not None and audit.wants(verb, code):
+                audit.answered(
+                    request, route, received_at, acting_as=user, code=code, error=failure, call=call, result=result
+                )

@@ -95,6 +95,7 @@ class Server:
             open_store=open_store,
             trust=lambda: _TRUST,
             listener=lambda api: NoListener(),
+            audit=lambda: None,
             port_in_use=lambda port: False,
             runtime=_no_runtime,
         )
@@ -164,6 +165,7 @@ class Agent:
             open_store=_no_store,
             trust=lambda: _TRUST,
             listener=lambda api: NoListener(),
+            audit=lambda: None,
             port_in_use=lambda port: False,
             runtime=self._runtime,
         )
