@@ -5,6 +5,8 @@ Upstream: the 1.33 release's resource table.  `catalog` joins each with its sche
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cluster.machinery.resource import ALL_VERBS, Resource
 
 CREATE_ONLY = ("create",)
@@ -88,6 +90,7 @@ HORIZONTAL_POD_AUTOSCALERS = _resource(
     categories=ALL,
     subresources=STATUS,
 )
+HORIZONTAL_POD_AUTOSCALERS_V1 = replace(HORIZONTAL_POD_AUTOSCALERS, version="v1")
 CRON_JOBS = _resource("batch", "v1", "CronJob", "cronjobs", "cj", categories=ALL, subresources=STATUS)
 JOBS = _resource("batch", "v1", "Job", "jobs", categories=ALL, subresources=STATUS)
 CERTIFICATE_SIGNING_REQUESTS = _resource(
@@ -184,7 +187,7 @@ BUILTIN: tuple[Resource, ...] = (
     EVENTS_V1,
     TOKEN_REVIEWS, SELF_SUBJECT_REVIEWS,
     SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_RULES_REVIEWS, LOCAL_SUBJECT_ACCESS_REVIEWS,
-    HORIZONTAL_POD_AUTOSCALERS,
+    HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1,
     CRON_JOBS, JOBS,
     CERTIFICATE_SIGNING_REQUESTS,
     INGRESSES, INGRESS_CLASSES, IP_ADDRESSES, NETWORK_POLICIES, SERVICE_CIDRS,

@@ -19,6 +19,8 @@ from cluster.resources import (
     apps,
     apps_daemon_set,
     apps_stateful_set,
+    autoscaling,
+    autoscaling_v1,
     batch,
     batch_cron_job,
     certificates,
@@ -33,14 +35,24 @@ from cluster.resources import (
     networking_policy,
     node_runtime_class,
     pod,
+    policy,
+    quota,
+    quota_limit_range,
     rbac,
     scheduling,
     service,
     storage,
     storage_drivers,
+    volumes,
     volumes_claim,
 )
-from cluster.resources.builtin import BUILTIN, EVENTS, EVENTS_V1
+from cluster.resources.builtin import (
+    BUILTIN,
+    EVENTS,
+    EVENTS_V1,
+    HORIZONTAL_POD_AUTOSCALERS,
+    HORIZONTAL_POD_AUTOSCALERS_V1,
+)
 from cluster.resources.kind import Kind, Selectable, metadata_fields
 from cluster.resources.printing import Column
 from cluster.resources.schemas import definition_name_of, node_of
@@ -159,19 +171,37 @@ def builtin_catalog() -> Catalog:
 
 
 def _builtin(resource: Resource) -> Descriptor:
-    kind = _KINDS.get(resource.group_kind) or Kind(_generic(resource))
-    is_event = resource is EVENTS_V1
+    other = _OTHER_FORMS.get(resource)
+    kind = (other and other.kind) or _KINDS.get(resource.group_kind) or Kind(_generic(resource))
     return Descriptor(
         resource=resource,
         node=node_of(resource.gvk),
         strategy=kind.strategy,
         columns=kind.columns,
-        storage=EVENTS if is_event else resource,
+        storage=other.storage if other else resource,
         definition=definition_name_of(resource.gvk),
         selectable={**metadata_fields(resource), **kind.selectable},
-        to_storage=events.event_to_storage if is_event else same,
-        from_storage=events.event_from_storage if is_event else same,
+        to_storage=other.to_storage if other else same,
+        from_storage=other.from_storage if other else same,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _OtherForm:
+    """A resource whose rows are those of another one; `kind` where the kind's own rules are told in other fields."""
+
+    storage: Resource
+    to_storage: Callable[[Obj], Obj]
+    from_storage: Callable[[Obj], Obj]
+    kind: Kind | None = None
+
+
+_OTHER_FORMS: Mapping[Resource, _OtherForm] = {
+    EVENTS_V1: _OtherForm(EVENTS, events.event_to_storage, events.event_from_storage),
+    HORIZONTAL_POD_AUTOSCALERS_V1: _OtherForm(
+        HORIZONTAL_POD_AUTOSCALERS, autoscaling_v1.to_storage, autoscaling_v1.to_v1, autoscaling_v1.KIND
+    ),
+}
 
 
 def _generic(resource: Resource) -> Strategy:
@@ -190,6 +220,7 @@ _KINDS: Mapping[GroupKind, Kind] = {
         apps,
         apps_daemon_set,
         apps_stateful_set,
+        autoscaling,
         batch,
         batch_cron_job,
         certificates,
@@ -204,11 +235,15 @@ _KINDS: Mapping[GroupKind, Kind] = {
         networking_policy,
         node_runtime_class,
         pod,
+        policy,
+        quota,
+        quota_limit_range,
         rbac,
         scheduling,
         service,
         storage,
         storage_drivers,
+        volumes,
         volumes_claim,
     )
     for group_kind, kind in module.KINDS.items()

@@ -277,11 +277,7 @@ def _validate_affinity(affinity: Obj, path: str) -> Iterator[Cause]:
     hard = node.get("requiredDuringSchedulingIgnoredDuringExecution")
     hard_path = f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
     if hard is not None:
-        terms = hard.get("nodeSelectorTerms") or ()
-        if not terms:
-            yield required(f"{hard_path}.nodeSelectorTerms", "must have at least one node selector term")
-        for index, term in enumerate(terms):
-            yield from _validate_node_term(term, f"{hard_path}.nodeSelectorTerms[{index}]")
+        yield from validate_node_selector(hard, hard_path)
     for index, soft in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
         at = f"{path}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
         yield from _validate_weight(soft, at)
@@ -296,6 +292,15 @@ def _validate_affinity(affinity: Obj, path: str) -> Iterator[Cause]:
             at = f"{path}.{kind}.preferredDuringSchedulingIgnoredDuringExecution[{index}]"
             yield from _validate_weight(soft, at)
             yield from _validate_pod_term(soft.get("podAffinityTerm") or {}, f"{at}.podAffinityTerm")
+
+
+def validate_node_selector(selector: Obj, path: str) -> Iterator[Cause]:
+    """A NodeSelector: terms of which one must hold."""
+    terms = selector.get("nodeSelectorTerms") or ()
+    if not terms:
+        yield required(f"{path}.nodeSelectorTerms", "must have at least one node selector term")
+    for index, term in enumerate(terms):
+        yield from _validate_node_term(term, f"{path}.nodeSelectorTerms[{index}]")
 
 
 def _validate_weight(term: Obj, path: str) -> Iterator[Cause]:

@@ -25,7 +25,7 @@ def test_a_kind_that_works_warns_of_nothing() -> None:
 
 NOT_OBJECTS = {"policy/v1 Eviction", "autoscaling/v1 Scale", "authentication.k8s.io/v1 TokenRequest"}
 """Kinds of subresources: they have no endpoint of their own."""
-NOT_SERVED = {"v1 Binding", "v1 ComponentStatus", "autoscaling/v1 HorizontalPodAutoscaler"}
+NOT_SERVED = {"v1 Binding", "v1 ComponentStatus"}
 
 
 def test_every_kind_of_upstream_is_served() -> None:

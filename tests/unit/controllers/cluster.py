@@ -16,15 +16,19 @@ from cluster.base.pki import create_ca
 from cluster.client.cache import Cache
 from cluster.client.informer import Informer
 from cluster.client.transport import Patch, PatchType, Transport
+from cluster.control_plane import served_resources
 from cluster.controllers.run import Controllers
 from cluster.machinery.objects import Key, Obj, name_of
 from cluster.machinery.resource import Resource
-from cluster.resources.builtin import BUILTIN, NODES, PODS
+from cluster.resources.builtin import NODES, PODS
+from cluster.resources.catalog import builtin_catalog
 from cluster.scheduler.scheduler import Scheduler
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
 
 TURNS_MAX = 3000
+STORED = served_resources(builtin_catalog())
+"""Each kind in the version it is stored in, as the control plane gives them to its loops."""
 AUTHORITY = create_ca("ca", now=datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -104,7 +108,7 @@ async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
         tasks = []
         cache: Cache = server.cache()
         if informer:
-            watched = [resource for resource in BUILTIN if "watch" in resource.verbs]
+            watched = [resource for resource in STORED if "watch" in resource.verbs]
             cache = Informer(server.transport(ADMIN), watched, clock, entropy)
             tasks.append(asyncio.create_task(cache.run()))
         controllers = Controllers(
@@ -112,7 +116,7 @@ async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
             cache=cache,
             clock=clock,
             entropy=entropy,
-            served=lambda: BUILTIN,
+            served=lambda: STORED,
             ca_pem="PEM",
             sign=lambda request, usages, lifetime: sign_request(
                 AUTHORITY, request, usages=usages, lifetime=lifetime, now=clock.now()

@@ -15,7 +15,9 @@ def test_every_built_in_resource_is_found_by_url_and_by_kind():
     catalog = builtin_catalog()
     for resource in BUILTIN:
         assert catalog.of(resource).resource is resource
-        assert catalog.get(resource.group, resource.version, resource.plural) is catalog.of_kind(resource.group_kind)
+        assert catalog.get(resource.group, resource.version, resource.plural) is catalog.of_kind(
+            resource.group_kind, resource.version
+        )
 
 
 def test_every_built_in_kind_has_a_schema_with_metadata_or_a_spec():

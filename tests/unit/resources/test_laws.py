@@ -76,8 +76,8 @@ def test_writing_back_what_was_read_changes_nothing(descriptor):
 
 
 def test_rows_come_back_as_they_were_stored(descriptor):
-    obj = _sample(descriptor.resource)
-    assert descriptor.from_storage(descriptor.to_storage(obj)) == obj
+    stored = descriptor.to_storage(_sample(descriptor.resource))
+    assert descriptor.to_storage(descriptor.from_storage(stored)) == stored
 
 
 def test_templates_get_no_host_ports_and_pods_do():
