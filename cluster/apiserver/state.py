@@ -136,6 +136,15 @@ class Entry:
         self.frames: dict[tuple[str, str], bytes] = {}
 
 
+class Joined(NamedTuple):
+    """The frames of some events in one piece: what watchers of everything at one ring position are sent."""
+
+    frames: bytes
+    end: int
+    """The position after them."""
+    revision: int
+
+
 Subscriber: TypeAlias = Callable[["Row | None", "Row | None"], None]
 
 
@@ -156,6 +165,7 @@ class Table:
         self.floor = floor
         self.ring: deque[Entry] = deque()
         self.ring_start = 0
+        self.joined: dict[tuple[str, int], Joined] = {}
         self.wakes: dict[int, Callable[[], None]] = {}
         self.subscribers: dict[int, Subscriber] = {}
         self._ring_events_max = ring_events_max
@@ -208,6 +218,7 @@ class Table:
 
     def publish(self, entry: Entry) -> None:
         self.revision = entry.revision
+        self.joined.clear()
         self.ring.append(entry)
         if len(self.ring) > self._ring_events_max:
             self.floor = self.ring.popleft().revision

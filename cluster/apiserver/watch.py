@@ -14,7 +14,7 @@ from typing import Protocol
 
 import orjson
 
-from cluster.apiserver.state import Entry, Row, State, Table
+from cluster.apiserver.state import Entry, Joined, Row, State, Table
 from cluster.client.transport import EventType, WatchEvent
 from cluster.machinery.errors import ApiError, Expired
 from cluster.machinery.objects import Obj
@@ -24,6 +24,9 @@ TAKE_SIZE_BYTES = 256 * 1024
 BOOKMARK_INTERVAL_S = 60.0
 TIMEOUT_MAX_S = 86_400.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+JOINED_MAX = 8
+"""Positions of a ring from which its events are kept joined: watchers who keep up are all at the same one."""
 
 _ids = itertools.count()
 
@@ -106,16 +109,19 @@ class Watcher:
         """See ByteSource."""
         if self._ended:
             return None
-        frames = self._shared_frames()
-        size = sum(map(len, frames))
+        if self._timer is not None and self._initial is None and self._position == self._table.ring_end:
+            return b""  # what a reader that keeps up asks last, each time
+        if shared := self._shared():
+            return shared
+        frames: list[bytes] = []
+        size = 0
         try:
-            if size < TAKE_SIZE_BYTES:
-                for occurrence in self._occurrences():
-                    frame = self._frame(occurrence)
-                    frames.append(frame)
-                    size += len(frame)
-                    if size >= TAKE_SIZE_BYTES:
-                        break
+            for occurrence in self._occurrences():
+                frame = self._frame(occurrence)
+                frames.append(frame)
+                size += len(frame)
+                if size >= TAKE_SIZE_BYTES:
+                    break
         except ApiError as error:
             frames.append(b'{"type":"ERROR","object":' + orjson.dumps(error.to_status()) + b"}\n")
             self.close()
@@ -123,26 +129,35 @@ class Watcher:
             return None if self._ended else b""
         return b"".join(frames)
 
-    def _shared_frames(self) -> list[bytes]:
-        """The next events that another watcher of everything has framed already: most of a burst, for nothing more."""
+    def _shared(self) -> bytes:
+        """The next events as all watchers of everything are given them: joined once, for whoever comes to that position."""
+        table, position = self._table, self._position
+        if self._matches is not None or self._initial is not None or not table.ring_start <= position < table.ring_end:
+            return b""
+        if self._options.error is not None or (self._representation.has_head and not self._headed):
+            return b""
+        joined = table.joined.get((self._representation.name, position))
+        if joined is None:
+            joined = self._join(position)
+            if len(table.joined) >= JOINED_MAX:
+                table.joined.clear()
+            table.joined[self._representation.name, position] = joined
+        self._position, self._sent_revision = joined.end, joined.revision
+        return joined.frames
+
+    def _join(self, position: int) -> Joined:
         table = self._table
         frames: list[bytes] = []
-        if self._matches is not None or self._initial is not None or self._position < table.ring_start:
-            return frames
-        if self._options.error is not None or (self._representation.has_head and not self._headed):
-            return frames
-        name = self._representation.name
-        size = 0
-        for index in range(self._position - table.ring_start, len(table.ring)):
+        size, revision = 0, 0
+        for index in range(position - table.ring_start, len(table.ring)):
             entry = table.ring[index]
-            frame = entry.frames.get((_type_of(entry), name))
-            if frame is None or size >= TAKE_SIZE_BYTES:
-                break
+            frame = self._frame(Occurrence(_type_of(entry), entry.row, entry.revision, entry))
             frames.append(frame)
             size += len(frame)
-            self._sent_revision = entry.revision
-        self._position += len(frames)
-        return frames
+            revision = entry.revision
+            if size >= TAKE_SIZE_BYTES:
+                break
+        return Joined(b"".join(frames), position + len(frames), revision)
 
     def on_ready(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -256,8 +271,8 @@ class Watcher:
             self._wake()
 
 
-def _type_of(entry: Entry) -> str:
+def _type_of(entry: Entry) -> EventType:
     """What an event is to a watcher of everything."""
     if entry.deleted:
-        return EventType.DELETED.value
-    return EventType.ADDED.value if entry.old is None else EventType.MODIFIED.value
+        return EventType.DELETED
+    return EventType.ADDED if entry.old is None else EventType.MODIFIED

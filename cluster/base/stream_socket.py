@@ -70,6 +70,11 @@ class StreamSocket:
         finally:
             self._turn = None
 
+    def end_turns(self) -> None:
+        """Resume who takes turns.  Only a callback of the event loop may call it."""
+        if self._reader is not None:
+            self._reader.fire()
+
     def receive_now(self) -> bytes | None:
         """What has arrived, empty at the end of the stream; None when nothing has.  Raises OSError."""
         try:
