@@ -149,7 +149,8 @@ class Watch(Protocol):
 
 
 class Store(Protocol):
-    """See the module's guarantees.  All methods may be called concurrently from one event loop."""
+    """See the module's guarantees.  All methods may be called concurrently from one event loop; commits of one key take
+    effect in the order they were asked for."""
 
     @property
     def revision(self) -> int:
@@ -177,7 +178,7 @@ class Store(Protocol):
         ...
 
     async def lease(self, ttl_s: float) -> int:
-        """A lease: after `ttl_s` seconds the keys put with it are deleted, as one ordinary transaction each.
+        """A lease: some time after `ttl_s` seconds the keys put with it are deleted, in ordinary transactions.
 
         A later put of such a key binds it to that put's lease, or with 0 to none.  ValueError unless `ttl_s` > 0.
         """

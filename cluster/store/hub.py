@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from cluster.store.api import Event, FutureRevision, Unavailable
 
@@ -30,18 +30,18 @@ class Hub:
     """The feed of one engine, which calls `publish` once per revision, in order, after the revision is durable.
 
     `replay(after)` gives the oldest events with a revision greater than `after`, whole revisions only, at least one when
-    there is one, and raises Compacted when some of them are no longer kept.
+    there is one up to the floor, and raises Compacted when some of them are no longer kept.
     """
 
     def __init__(
         self,
         *,
         revision: int,
-        replay: Callable[[int], Sequence[Event]],
+        replay: Callable[[int], Awaitable[Sequence[Event]]],
         events_max: int = LOG_EVENTS_MAX,
         size_max_bytes: int = LOG_SIZE_MAX_BYTES,
     ) -> None:
-        self._replay = replay
+        self.replay = replay
         self._events_max = events_max
         self._size_max_bytes = size_max_bytes
         self._floor = revision
@@ -55,8 +55,13 @@ class Hub:
 
     @property
     def newest(self) -> int:
-        """The last revision published."""
+        """The last revision known to have happened."""
         return self._newest
+
+    @property
+    def floor(self) -> int:
+        """Every event after this revision is in the log."""
+        return self._floor
 
     def watch(self, prefix: str, *, after: int) -> Cursor:
         """A cursor that gives the events of `prefix` after revision `after`."""
@@ -66,7 +71,7 @@ class Hub:
         """Append one revision and wake the parked watchers it concerns; the others just move on."""
         self._revisions.append(revision)
         self._transactions.append(events)
-        self._newest = revision
+        self._newest = max(self._newest, revision)
         self._events += len(events)
         self._size_bytes += sum(_size_of(event) for event in events)
         if self._events > self._events_max or self._size_bytes > self._size_max_bytes:
@@ -76,11 +81,22 @@ class Hub:
         for cursor in list(self._parked):
             cursor.offer(revision, events)
 
+    def happened(self, revision: int) -> None:
+        """A watch may start at `revision`: it exists, though its event may have gone to others or is yet to come."""
+        self._newest = max(self._newest, revision)
+
     def compact(self, revision: int) -> None:
         """Forget the events up to `revision`; watches that are behind it go to `replay`, which refuses them."""
         if revision > self._floor:
             self._forget(bisect_right(self._revisions, revision))
             self._floor = revision
+
+    def skip(self, revision: int) -> None:
+        """The events up to `revision` will never be published: watches that wait for them are woken, and refused."""
+        self.happened(revision)
+        self.compact(revision)
+        for cursor in list(self._parked):
+            cursor.wake()
 
     def close(self, why: str) -> None:
         """End every watch with Unavailable."""
@@ -88,14 +104,14 @@ class Hub:
         for cursor in list(self._parked):
             cursor.wake()
 
-    def take(self, after: int) -> Sequence[Event]:
-        """The next events after a position, whole revisions, from the log or from history; empty: there are none yet."""
+    def take(self, after: int) -> Sequence[Event] | None:
+        """The next events after a position, whole revisions; empty: there are none yet; None: ask `replay`."""
         if self._closed_because is not None:
             raise Unavailable(self._closed_because)
         if after > self._newest:
             raise FutureRevision(after, newest=self._newest)
         if after < self._floor:
-            return self._replay(after)
+            return None
         batch: list[Event] = []
         for index in range(bisect_right(self._revisions, after), len(self._revisions)):
             batch.extend(self._transactions[index])
@@ -139,7 +155,12 @@ class Cursor:
             raise RuntimeError("a watch is iterated by one task at a time")
         while not self._closed:
             events = self._hub.take(self._position)
-            if not events:
+            if events is None:
+                floor = self._hub.floor
+                if not (events := await self._hub.replay(self._position)):
+                    self._position = floor  # nothing happened up to there
+                    continue
+            elif not events:
                 await self._park()
                 continue
             self._position = events[-1].revision

@@ -160,7 +160,7 @@ class MemoryStore:
         index = _index_at(versions, revision)
         return versions[index].record if index >= 0 else None
 
-    def _replay(self, after: int) -> Sequence[Event]:
+    async def _replay(self, after: int) -> Sequence[Event]:
         if after < self._oldest:
             raise Compacted(after, oldest=self._oldest)
         start = bisect_right(self._events, after, key=lambda event: event.revision)

@@ -280,7 +280,7 @@ class SqliteStore:
         with self._writing():
             self._log.remove_lease(lease)
 
-    def _replay(self, after: int) -> Sequence[Event]:
+    async def _replay(self, after: int) -> Sequence[Event]:
         if after < self._oldest:
             raise Compacted(after, oldest=self._oldest)
         with self._reading():

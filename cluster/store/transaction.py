@@ -28,9 +28,16 @@ def plan_transaction(
     """The events of `operations` happening together at `revision`, in the order given.
 
     Empty when nothing changes (only absent keys deleted, whatever they were).  Raises Conflict naming the first
-    operation whose expectation fails, TooLarge, and ValueError for what no caller may send: no operations, a key named
-    twice, a key that is empty or not encodable as UTF-8.
+    operation whose expectation fails, and what `check_transaction` raises.
     """
+    check_transaction(operations)
+    events = (_event_of(operation, current(operation.key), revision=revision) for operation in operations)
+    return tuple([event for event in events if event is not None])
+
+
+def check_transaction(operations: Sequence[Operation]) -> None:
+    """Raise TooLarge, and ValueError for what no caller may send: no operations, a key named twice, a key that is empty
+    or not encodable as UTF-8."""
     if not operations:
         raise ValueError("a transaction needs at least one operation")
     if len(operations) > OPERATIONS_MAX:
@@ -45,8 +52,6 @@ def plan_transaction(
         named.add(operation.key)
         if isinstance(operation, Put) and len(operation.value) > VALUE_SIZE_MAX_BYTES:
             raise TooLarge(f"{operation.key}: a value of {len(operation.value)} bytes, at most {VALUE_SIZE_MAX_BYTES}")
-    events = (_event_of(operation, current(operation.key), revision=revision) for operation in operations)
-    return tuple([event for event in events if event is not None])
 
 
 def size_of(operations: Sequence[Operation]) -> int:

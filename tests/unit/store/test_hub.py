@@ -19,7 +19,7 @@ class History:
         self.asked: list[int] = []
         self.oldest = 0
 
-    def replay(self, after: int) -> Sequence[Event]:
+    async def replay(self, after: int) -> Sequence[Event]:
         self.asked.append(after)
         if after < self.oldest:
             raise Compacted(after, oldest=self.oldest)
