@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from cluster.base.files import write_atomically
+from cluster.store.etcd_address import parse_address
 
 SETTINGS_FILE = "cluster.json"
 SHARED = ("cluster_id", "pod_cidr", "service_cidr", "cluster_domain")
@@ -41,6 +42,11 @@ class Settings:
     pod_cidr: str = DEFAULT_POD_CIDR
     service_cidr: str = DEFAULT_SERVICE_CIDR
     cluster_domain: str = "cluster.local"
+    store: str = ""
+    """Where the state is kept: empty for SQLite in the state directory, else `etcd://HOST:PORT[,HOST:PORT]` (or `etcds://`)."""
+    store_ca: str = ""
+    store_cert: str = ""
+    store_key: str = ""
     allow_privileged: bool = False
     allow_host_network: bool = False
     allowed_host_paths: tuple[str, ...] = ()
@@ -96,6 +102,11 @@ class Settings:
     @property
     def pki_dir(self) -> Path:
         return self.state_dir / "pki"
+
+    @property
+    def store_prefix(self) -> str:
+        """Below which this cluster keeps its keys in an etcd that others may use too."""
+        return f"/reconciler/{self.cluster_id}"
 
     @property
     def store_file(self) -> Path:
@@ -189,6 +200,11 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
             raise SettingsError(f"{where}: {name}: {error}") from error
         if network.prefixlen > 24:
             raise SettingsError(f"{where}: {name}: {network} is too small, /24 is the least")
+    try:
+        if store := document.get("store", ""):
+            parse_address(str(store))
+    except ValueError as error:
+        raise SettingsError(f"{where}: store: {error}") from error
     if document.get("runtime", "docker") not in ("docker", "simulated"):
         raise SettingsError(f"{where}: runtime: {document['runtime']!r} is neither docker nor simulated")
     if not re.fullmatch(r"[a-z0-9]{4,16}", str(document.get("cluster_id", ""))):

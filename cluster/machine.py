@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from loguru import logger
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.audit import DEFAULT_POLICY, AuditPolicy, PolicyError, parse_policy
@@ -31,10 +33,13 @@ from cluster.base.entropy import Entropy, SystemEntropy
 from cluster.config import Settings, SettingsError
 from cluster.machinery.errors import ApiError
 from cluster.ports import Listener, Ports, Runtime, Trust
-from cluster.store.api import Store
+from cluster.store.api import Store, Unavailable
+from cluster.store.etcd_address import parse_address
 from cluster.store.sqlite import SqliteStore
 
 POLICY_SIZE_MAX_BYTES = 1 << 20
+STORE_RETRY_S = 2.0
+"""Between attempts to reach an etcd at the start."""
 
 
 def machine_ports(settings: Settings) -> Ports:
@@ -42,6 +47,8 @@ def machine_ports(settings: Settings) -> Ports:
     clock, entropy = SystemClock(), SystemEntropy()
 
     async def open_store() -> Store:
+        if settings.store:
+            return await open_etcd(settings, clock)
         return await SqliteStore.open(settings.store_file, clock=clock)
 
     def runtime() -> Runtime:
@@ -65,6 +72,33 @@ def machine_ports(settings: Settings) -> Ports:
         port_in_use=host_port_in_use,
         runtime=runtime,
     )
+
+
+async def open_etcd(settings: Settings, clock: Clock) -> Store:
+    """The store in the etcd that the settings name, waited for as long as it takes: it may start after us."""
+    from cluster.store.etcd import EtcdStore
+
+    address = parse_address(settings.store)
+    tls = client_context(settings) if address.tls else None
+    while True:
+        try:
+            return await EtcdStore.open(address.endpoints, prefix=settings.store_prefix, clock=clock, tls=tls)
+        except Unavailable as error:
+            logger.warning("store does not answer, trying again", reason=str(error))
+            await clock.sleep(STORE_RETRY_S)
+
+
+def client_context(settings: Settings) -> ssl.SSLContext:
+    """How etcd is trusted, and who we are to it.  Raises SettingsError naming the file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=settings.store_ca or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.store_cert:
+            context.load_cert_chain(settings.store_cert, settings.store_key or None)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(filter(None, (settings.store_ca, settings.store_cert, settings.store_key)))
+        raise SettingsError(f"store_ca, store_cert, store_key ({files}): {error}") from error
+    return context
 
 
 def credentials_of(settings: Settings, clock: Clock) -> Credentials:

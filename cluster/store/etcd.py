@@ -36,10 +36,10 @@ from cluster.store.api import (
     Unavailable,
 )
 from cluster.store.durable import replace_durably
+from cluster.store.etcd_address import Endpoint
 from cluster.store.etcd_gateway import (
     ANSWER_MAX_BYTES,
     CompactedByEtcd,
-    Endpoint,
     EtcdGateway,
     FutureOfEtcd,
     Message,

@@ -11,13 +11,13 @@ import base64
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import orjson
 
 from cluster.base.http_client import ConnectFailed, HttpClient, HttpError, Limits, ResponseTooLarge, TcpConnector
 from cluster.store.api import StoreError, TooLarge, Unavailable
+from cluster.store.etcd_address import Endpoint
 
 Message: TypeAlias = Mapping[str, Any]
 
@@ -30,17 +30,6 @@ LINE_MAX_BYTES = 64 * 1024 * 1024
 
 CONNECTIONS_MAX = 64
 IDLE_MAX = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where one member serves clients."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class EtcdRefused(StoreError):

@@ -31,7 +31,8 @@ from cluster.store.api import (
     Unavailable,
 )
 from cluster.store.etcd import EtcdStore
-from cluster.store.etcd_gateway import Endpoint, EtcdGateway
+from cluster.store.etcd_address import Endpoint
+from cluster.store.etcd_gateway import EtcdGateway
 from tests.contract.store_suite import (
     CompactionSuite,
     LifeSuite,

@@ -22,6 +22,9 @@ def test_settings_survive_a_restart(tmp_path):
         ({"runtime": "podman"}, "neither docker nor simulated"),
         ({"pod_cidr": "10.244.0.1/16"}, "has host bits set"),
         ({"service_cidr": "10.96.0.0/28"}, "too small"),
+        ({"store": "10.0.0.1:2379"}, "is not etcd://HOST:PORT"),
+        ({"store": "etcd://one:2379,two"}, "'two' in .* is not HOST:PORT"),
+        ({"store": "etcd://one:99999"}, "is not HOST:PORT"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(tmp_path, chosen, why):
