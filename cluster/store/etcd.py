@@ -279,7 +279,7 @@ class EtcdStore:
                 f"{self._gateway} went back from revision {self._published} to {now}: it was restored from a snapshot; "
                 "start the server anew to go on from there"
             )
-            logger.error("store was restored under the server", revision=now, before=self._published)
+            logger.error("store was restored under the server", revision=now, reason=self._refusing)
             self._check_open()
 
     @asynccontextmanager
