@@ -38,6 +38,7 @@ def configure_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ref", default="", help="a branch or a full commit id (default: the source's HEAD)")
     parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
     parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
+    parser.add_argument("--store", default="", help="etcd://HOST:PORT (default: SQLite in the state directory)")
 
 
 def run_process(args: argparse.Namespace, main: Callable[[argparse.Namespace, Path], Coroutine[Any, Any, int]]) -> int:
@@ -144,12 +145,19 @@ async def cluster_settings(args: argparse.Namespace, state_dir: Path) -> Setting
                 cluster_id=SystemEntropy().suffix(8),
                 api_port=args.port or free_port(DEFAULT_API_PORT, host="127.0.0.1"),
                 runtime=args.runtime,
+                store=args.store,
                 **ranges,
             )
         if args.runtime != settings.runtime:
             raise CommandError(
                 f"this state directory belongs to the runtime {settings.runtime!r}",
                 hint=f"go on with --runtime {settings.runtime}, or start afresh after `down --purge`",
+                code=Exit.USAGE,
+            )
+        if args.store and args.store != settings.store:
+            raise CommandError(
+                f"this state directory belongs to a cluster with the store {settings.store or 'in SQLite'!r}",
+                hint="leave --store out, or start afresh with another state directory",
                 code=Exit.USAGE,
             )
         save_settings(settings)

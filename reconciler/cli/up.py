@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", choices=("docker", "simulated"), default="docker", help="what runs containers")
     parser.add_argument("--no-install", action="store_true", help="never install or start an engine")
     parser.add_argument("--port", type=int, default=0, help="the API's port (default: 6443, or a free one)")
+    parser.add_argument("--store", default="", help="etcd://HOST:PORT (default: SQLite in the state directory)")
     parser.add_argument(
         "--timeout", type=float, default=300.0, help="seconds to wait for health (default: %(default)s)"
     )
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         options = ["--source", source, "--path", path, "--runtime", args.runtime]
         options += ["--ref", args.ref] if args.ref else []
         options += ["--port", str(args.port)] if args.port else []
+        options += ["--store", args.store] if args.store else []
         progress.say("starting the control plane, one node and the daemon")
         daemon = process.start_daemon(state_dir, options, sudo=sudo)
         running = _await_ready(state_dir, daemon)

@@ -127,6 +127,16 @@ def parts(tmp_path: Path) -> Iterator[tuple[EtcdMember, Daemon]]:
     member.kill()
 
 
+def test_a_state_directory_keeps_the_store_it_was_made_with(parts: tuple[EtcdMember, Daemon]) -> None:
+    member, daemon = parts
+    member.start()
+    state = daemon.settings.state_dir
+    words = (sys.executable, "-m", "reconciler.cli.main", "serve", "--state", str(state), "--runtime", "simulated")
+    refused = subprocess.run([*words, "--store", "etcd://127.0.0.1:1"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert f"belongs to a cluster with the store '{member.url}'" in refused.stderr
+
+
 def test_a_cluster_on_etcd_outlives_its_server_and_waits_for_its_store(parts: tuple[EtcdMember, Daemon]) -> None:
     member, daemon = parts
     daemon.start()
