@@ -10,7 +10,12 @@ import shutil
 import socket
 from collections.abc import Callable
 
+import hypothesis
 import pytest
+
+# A machine that is busy is not a wrong answer: examples have no time limit of their own.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def _docker_answers() -> bool:
