@@ -14,7 +14,10 @@ from cluster.client.transport import Query, Transport, list_all
 from cluster.machinery.errors import ApiError, NotFound, ServiceUnavailable
 from cluster.machinery.objects import Key, Obj, key_of, name_of
 from reconciler.cli.exit_codes import CommandError, Exit
+from reconciler.cli.units import STATE_DIRS
 from reconciler.crds.application import APPLICATIONS
+
+OF_THE_SERVICE = Path(STATE_DIRS["server"]) / "kubeconfig"
 
 
 def configure_access(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def configure_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kubeconfig",
         type=Path,
-        help="the cluster's kubeconfig (default: $KUBECONFIG, ./.reconciler/kubeconfig, ~/.kube/config)",
+        help="the cluster's kubeconfig (default: $KUBECONFIG, ./.reconciler/kubeconfig, ~/.kube/config, the service's)",
     )
     parser.add_argument("--context", default="", help="a context of the kubeconfig")
 
@@ -34,7 +37,7 @@ def configure_cluster(parser: argparse.ArgumentParser) -> None:
 def chosen_kubeconfig(args: argparse.Namespace) -> Path | None:
     """The file an option names, else that of the cluster which `up` runs from here; None leaves the usual ones."""
     given: Path | None = args.kubeconfig
-    return given or _of_this_folder()
+    return given or _usual_place()
 
 
 def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitable[int]]) -> int:
@@ -59,10 +62,16 @@ def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitabl
         raise CommandError(error.message) from error
 
 
-def _of_this_folder() -> Path | None:
-    """The cluster that `up` runs from here, unless $KUBECONFIG names another."""
-    path = Path(".reconciler") / "kubeconfig"
-    return path if not os.environ.get("KUBECONFIG") and path.is_file() else None
+def _usual_place() -> Path | None:
+    """Unless $KUBECONFIG names another: the cluster that `up` runs from here; for who has none of their own, the service's."""
+    if os.environ.get("KUBECONFIG"):
+        return None
+    here = Path(".reconciler") / "kubeconfig"
+    if here.is_file():
+        return here
+    if not (Path.home() / ".kube" / "config").exists() and os.access(OF_THE_SERVICE, os.R_OK):
+        return OF_THE_SERVICE
+    return None
 
 
 async def applications(transport: Transport, namespace: str) -> Sequence[Obj]:

@@ -31,6 +31,7 @@ NOT_NEEDED = (
     "var/cache/apt",
     "var/lib/apt/lists",
 )
+RECONCILER = ("env", f"PYTHONPATH={ROOT}", str(PYTHON), "-m", "reconciler.cli.main")
 REPOSITORY = "reconciler-tests/systemd"
 DEADLINE_S = 30.0
 
@@ -49,7 +50,7 @@ class Host:
         return finished.stdout + finished.stderr if code != 0 else finished.stdout
 
     def reconciler(self, *words: str, code: int | None = 0) -> str:
-        return self.run("env", f"PYTHONPATH={ROOT}", str(PYTHON), "-m", "reconciler.cli.main", *words, code=code)
+        return self.run(*RECONCILER, *words, code=code)
 
     def write(self, path: str, text: str) -> None:
         self.run("sh", "-c", 'mkdir -p "${1%/*}" && printf %s "$2" > "$1"', "sh", path, text)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.real.service.booted import Host, booted_host, until
+from tests.real.service.booted import RECONCILER, Host, booted_host, until
 
 SERVER, AGENT = "reconciler-server.service", "reconciler-agent.service"
 KUBECONFIG = "/var/lib/reconciler/kubeconfig"
@@ -63,6 +63,10 @@ def test_the_server_is_an_unprivileged_user_and_the_agent_has_what_a_node_needs(
     assert all(f"{kind}:\t{0:016x}" in server for kind in ("CapEff", "CapPrm", "CapBnd"))
     assert "NoNewPrivs:\t1" in server and "NoNewPrivs:\t1" in agent
     assert f"CapBnd:\t{0:016x}" not in agent and f"CapBnd:\t{(1 << 41) - 1:016x}" not in agent
+
+
+def test_root_needs_to_name_no_kubeconfig(host: Host) -> None:
+    assert "bootstrap" in host.run("env", "-u", "KUBECONFIG", "HOME=/root", *RECONCILER, "status")
 
 
 def test_installing_again_changes_nothing(host: Host) -> None:
