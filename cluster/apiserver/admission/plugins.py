@@ -14,6 +14,7 @@ from cluster.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from cluster.apiserver.admission.node_restriction import NodeRestriction
 from cluster.apiserver.admission.node_taints import TaintNodesByCondition
 from cluster.apiserver.admission.pod_security import PodPolicy, PodSecurity
+from cluster.apiserver.admission.pod_security_standards import PodSecurityStandards
 from cluster.apiserver.admission.priority import Priority
 from cluster.apiserver.admission.runtime_class import RuntimeClass
 from cluster.apiserver.admission.service_account import ServiceAccount
@@ -47,5 +48,6 @@ def plugins(
         RoleEscalation(authorizer, rbac),
         CertificateRequests(authorizer, clock),
         PodPolicy(pod_security),
+        PodSecurityStandards(state),
         Unenforced(),
     )

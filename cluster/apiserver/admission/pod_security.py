@@ -9,24 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from cluster.apiserver.admission.api import Attributes, Validating
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Obj, field_of
 from cluster.resources.enforcement import findings_of
-
-_CAPABILITIES = frozenset((
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
-    "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-))  # fmt: skip
-_SAFE_SYSCTLS = frozenset((
-    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-))  # fmt: skip
-_CONTAINER_FIELDS = ("initContainers", "containers", "ephemeralContainers")
+from cluster.resources.pod_checks import CAPABILITIES, SAFE_SYSCTLS, containers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +27,7 @@ class PodSecurity:
     allow_host_ipc: bool = False
     allow_host_ports: bool = True
     allowed_host_paths: tuple[str, ...] = ()
-    allowed_capabilities: frozenset[str] = _CAPABILITIES
+    allowed_capabilities: frozenset[str] = CAPABILITIES
     exempt: tuple[str, ...] = ("kube-system",)
 
 
@@ -84,10 +72,10 @@ def violations(pod: Obj, policy: PodSecurity) -> list[str]:
             found.append(f'hostPath volume "{volume.get("name")}" ({path})')
     context = spec.get("securityContext") or {}
     for sysctl in context.get("sysctls") or ():
-        if sysctl.get("name") not in _SAFE_SYSCTLS:
+        if sysctl.get("name") not in SAFE_SYSCTLS:
             found.append(f'sysctl "{sysctl.get("name")}"')
     found += _profiles(context, "pod", policy)
-    for container in _containers(spec):
+    for container in containers_of(pod):
         found += _container_violations(container, policy)
     return found
 
@@ -112,11 +100,6 @@ def _profiles(context: Obj, where: str, policy: PodSecurity) -> Iterator[str]:
     for field in ("seccompProfile", "appArmorProfile") if context else ():
         if field_of(context, field, "type") == "Unconfined" and not policy.allow_privileged:
             yield f"{field} Unconfined of {where}"
-
-
-def _containers(spec: Obj) -> Iterator[Any]:
-    for field in _CONTAINER_FIELDS:
-        yield from spec.get(field) or ()
 
 
 def _is_below(path: str, prefixes: tuple[str, ...]) -> bool:
