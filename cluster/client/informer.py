@@ -71,6 +71,16 @@ class Informer:
         for resource in resources:
             await self._synced[resource].wait()
 
+    def is_synced(self, resource: Resource) -> bool:
+        """It has been read, or shown what to go on with."""
+        return self._synced[resource].is_set()
+
+    def preload(self, resource: Resource, objects: Sequence[Obj]) -> None:
+        """Go on with `objects` until the server says what there is; nothing, once it has."""
+        if not self._synced[resource].is_set():
+            self._indexes[resource].replace(objects)
+            self._synced[resource].set()
+
     def get(self, resource: Resource, key: Key) -> Obj | None:
         return self._indexes[resource].get(key)
 
@@ -104,7 +114,9 @@ class Informer:
         query = self._queries.get(resource, Query())
         delay_s = RETRY_BASE_S
         resource_version = ""
+        is_told = False
         while True:
+            started = self._clock.monotonic()
             try:
                 if not resource_version:
                     listing = await list_all(self._transport, resource, query)
@@ -112,16 +124,20 @@ class Informer:
                     resource_version = listing.resource_version
                     index.revision = max(index.revision, revision_of(resource_version))
                     self._synced[resource].set()
-                started = self._clock.monotonic()
                 resource_version = await self._watch(resource, index, query, resource_version)
                 if self._clock.monotonic() - started >= WATCH_SHORT_S:
-                    delay_s = RETRY_BASE_S
+                    delay_s, is_told = RETRY_BASE_S, False
                     continue
             except (Expired, Gone):
                 resource_version = ""
                 logger.info("watch expired, listing again", resource=resource.qualified_name)
             except ApiError as error:
-                logger.warning("watch failed, retrying", resource=resource.qualified_name, reason=error.message)
+                if self._clock.monotonic() - started >= WATCH_SHORT_S:
+                    delay_s, is_told = RETRY_BASE_S, False
+                if not is_told:
+                    # Once: a server that is away for an hour would fill the log.
+                    logger.warning("watch failed, retrying", resource=resource.qualified_name, reason=error.message)
+                    is_told = True
                 # Events seen before the failure need not be asked for again.
                 if resource_version and index.revision > revision_of(resource_version):
                     resource_version = str(index.revision)

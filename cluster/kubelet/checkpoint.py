@@ -5,6 +5,7 @@ Files are replaced whole; a damaged one is as good as none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -42,6 +43,20 @@ def read_address(root: Path, uid: str) -> str:
         return (pod_directory(root, uid) / ADDRESS).read_text().strip()
     except (OSError, ValueError, VolumeError):
         return ""
+
+
+def read_pods(root: Path) -> Sequence[Obj]:
+    """Every pod that has a directory here and was remembered, with its address: what this host ran when it was last known."""
+    base = root / "pods"
+    uids = sorted(entry.name for entry in base.iterdir()) if base.is_dir() else []
+    pods: list[Obj] = []
+    for uid in uids:
+        if (pod := read_pod(root, uid)) is None:
+            continue
+        address = read_address(root, uid)
+        status = {**(pod.get("status") or {}), **({"podIP": address} if address else {})}
+        pods.append({**pod, "status": status})
+    return pods
 
 
 def _replace(path: Path, data: bytes) -> None:

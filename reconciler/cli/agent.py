@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 """Between two looks for a kubeconfig or a server that is not there yet."""
+ANSWER_TIMEOUT_S = 5.0
 NODE_PREFIX = "system:node:"
 
 
@@ -118,10 +119,11 @@ async def _settings(state_dir: Path, transport: HttpTransport, *, node_name: str
     try:
         while True:
             try:
-                shared = await fetch_node_settings(transport)
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    shared = await fetch_node_settings(transport)
                 return joined_settings(state_dir, shared, node_name=node_name, runtime=runtime)
-            except ApiError as error:
-                logger.warning("the server does not answer yet", reason=error.message)
+            except (ApiError, TimeoutError) as error:
+                logger.warning("the server does not answer yet", reason=str(error) or "it took too long")
             if (state_dir / SETTINGS_FILE).exists():
                 return load_settings(state_dir)
             await asyncio.sleep(LOOK_S)
