@@ -64,7 +64,10 @@ class JoinedAgent:
 
     async def start(self) -> None:
         """Raises EngineError when the engine does not answer or the network cannot be made."""
+        self._kept.load()
         self._supervisor.start("informer", self._cache.run)
+        self._supervisor.start("kept-state", self._kept.run)
+        self._supervisor.start("kept-pods", self._go_on_with_kept_pods)
         self._supervisor.start("certificate", self._renewal.run)
         await self._agent.start()
         self._supervisor.start("node-channel", self._keep_connected)

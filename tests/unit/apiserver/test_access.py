@@ -9,6 +9,7 @@ import pytest
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import ApiRequest, Identity
+from cluster.client.node_settings import fetch_node_settings, publish_node_settings
 from cluster.client.transport import Patch, PatchType, Query, Transport, WriteOptions
 from cluster.machinery.errors import Forbidden, NotFound
 from cluster.machinery.objects import Key, uid_of, with_field
@@ -258,3 +259,16 @@ async def test_leave_to_patch_is_not_leave_to_create_by_applying(admin: Transpor
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_stranger_is_refused_every_method_everywhere(server: ApiServer, method: str, path: str) -> None:
     assert (await server(ApiRequest(method, path, JANE))).status == 403
+
+
+async def test_a_node_reads_what_every_node_must_know_and_writes_none_of_it(
+    server: ApiServer, admin: Transport
+) -> None:
+    await publish_node_settings(admin, {"cluster_id": "a"})
+    await publish_node_settings(admin, {"cluster_id": "b"})
+    node = server.transport(NODE)
+    assert await fetch_node_settings(node) == {"cluster_id": "b"}
+    with pytest.raises(Forbidden):
+        await publish_node_settings(node, {"cluster_id": "c"})
+    with pytest.raises(Forbidden):
+        await fetch_node_settings(server.transport(JANE))
