@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.client.node_channel import ExecSession, LogOptions
@@ -34,7 +34,7 @@ from tests.pipes import pipe
 
 FRAMES = (
     Frame(FrameType.OPENED, 1),
-    data_frame(1, 1, b"x" * DATA_MAX_BYTES),
+    data_frame(1, 1, b"x" * 300),
     credit_frame(2**32 - 1, 7),
     exit_frame(3, -1),
     Frame(FrameType.ALIVE, 0),
@@ -42,7 +42,8 @@ FRAMES = (
 
 
 # Their places, not themselves: hypothesis refuses to print so much data.
-@given(st.lists(st.integers(0, len(FRAMES) - 1), max_size=6), st.integers(1, 70_000))
+@settings(deadline=None)
+@given(st.lists(st.integers(0, len(FRAMES) - 1), max_size=6), st.integers(1, 700))
 def test_frames_are_the_same_however_their_bytes_were_cut(places: list[int], piece: int) -> None:
     frames = [FRAMES[place] for place in places]
     data = b"".join(encode(frame) for frame in frames)
