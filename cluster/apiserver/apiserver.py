@@ -6,7 +6,7 @@ It knows no sockets; `server` has them.  In process it hands out transports and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,6 +29,8 @@ from cluster.apiserver.custom import CustomResources
 from cluster.apiserver.dialing import Dialer
 from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
+from cluster.apiserver.fairness import WITHOUT_SEAT, Fairness
+from cluster.apiserver.flow_schemas import FlowSchemas
 from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
 from cluster.apiserver.local_api_services import LocalApiServices
@@ -107,8 +109,10 @@ class ApiServer:
         self.state = State(store, ring_events_max=settings.ring_events_max, decoded_max=settings.decoded_objects_max)
         self._supervisor = Supervisor(clock)
         self._bootstrapped = False
+        self._fairness = Fairness(FlowSchemas(self.state))
         self._health = Health(
             self.state,
+            self._fairness.metrics,
             (
                 Check("etcd", lambda: self.state.is_current),
                 Check("poststarthook/bootstrap", lambda: self._bootstrapped),
@@ -213,16 +217,25 @@ class ApiServer:
         return ObjView(self.state, self._backend.catalog)
 
     async def __call__(self, request: ApiRequest) -> Reply:
+        leave = None
         try:
+            if request.method not in WITHOUT_SEAT:
+                leave = await self._fairness.seat(request)
             executed = await self.execute(request)
             if executed.call is None:
                 return executed.result if isinstance(executed.result, Reply) else error_reply(path_not_found())
-            return reply_of(self._backend, executed.call, executed.result)
+            reply = reply_of(self._backend, executed.call, executed.result)
+            if reply.stream is not None:
+                return replace(reply, stream=self._fairness.stream(request.user, reply.stream))
+            return reply
         except ApiError as error:
             return error_reply(error)
         except Exception as error:  # noqa: BLE001 - one broken request must not end the server
             logger.opt(exception=error).error("request failed", method=request.method, path=request.path)
             return error_reply(InternalError("an internal error occurred; the server's log has it"))
+        finally:
+            if leave is not None:
+                leave()
 
     def _non_resource(self, request: ApiRequest) -> Reply:
         for part in (self._discovery, self._openapi, self._health):

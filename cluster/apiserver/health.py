@@ -24,9 +24,10 @@ class Check:
 
 
 class Health:
-    """`ready_checks` decide `/readyz`; living only needs an answer."""
+    """`ready_checks` decide `/readyz`; living only needs an answer.  `flows` are the lines of fairness in `/metrics`."""
 
-    def __init__(self, state: State, ready_checks: Iterable[Check]) -> None:
+    def __init__(self, state: State, flows: Callable[[], Iterable[str]], ready_checks: Iterable[Check]) -> None:
+        self._flows = flows
         self._state = state
         self._ready = tuple(ready_checks)
         self._answered: dict[tuple[str, int], int] = {}
@@ -92,4 +93,5 @@ class Health:
             f'apiserver_certificate_end_timestamp_seconds{{certificate="{name}"}} {int(end.timestamp())}'
             for name, end in sorted(self._certificates.items())
         ]
+        lines += self._flows()
         return "\n".join(lines) + "\n"
