@@ -57,6 +57,7 @@ class Settings:
     oidc_groups_claim: str = ""
     oidc_groups_prefix: str = ""
     oidc_ca_file: str = ""
+    encrypted_kinds: str = "secrets"
     audit_policy_file: str = ""
     audit_file_max_mb: int = 10
     audit_files_max: int = 5
@@ -94,6 +95,10 @@ class Settings:
     def agent_kubeconfig(self) -> Path:
         """Where a server leaves what an agent on the same host needs to reach it."""
         return self.state_dir / "agent" / "kubeconfig"
+
+    @property
+    def encryption_key_file(self) -> Path:
+        return self.state_dir / "encryption.keys"
 
     @property
     def audit_file(self) -> Path:
@@ -216,6 +221,8 @@ def _checked(state_dir: Path, document: object, *, where: str) -> Settings:
             raise SettingsError(f"{where}: oidc_issuer: {issuer!r} is no https address")
         if not document.get("oidc_client_id"):
             raise SettingsError(f"{where}: oidc_client_id: needed with oidc_issuer")
+    if not re.fullmatch(r"([a-z0-9.-]+(,[a-z0-9.-]+)*)?", str(document.get("encrypted_kinds", ""))):
+        raise SettingsError(f"{where}: encrypted_kinds: plurals with their groups, separated by commas, are needed")
     for name, least in (("audit_file_max_mb", 1), ("audit_files_max", 0)):
         value = document.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 1000:

@@ -27,6 +27,7 @@ from cluster.apiserver.credentials import (
 )
 from cluster.apiserver.decoding import decoded
 from cluster.apiserver.server import HttpsServer, serving_context
+from cluster.apiserver.state import TableId, prefix_of
 from cluster.base.certificate_requests import sign_request
 from cluster.base.clock import Clock, SystemClock
 from cluster.base.entropy import Entropy, SystemEntropy
@@ -34,6 +35,7 @@ from cluster.config import Settings, SettingsError
 from cluster.machinery.errors import ApiError
 from cluster.ports import Listener, Ports, Runtime, Trust
 from cluster.store.api import Store, Unavailable
+from cluster.store.encryption import EncryptedStore, KeyFileError, load_keys
 from cluster.store.etcd_address import parse_address
 from cluster.store.sqlite import SqliteStore
 
@@ -48,8 +50,8 @@ def machine_ports(settings: Settings) -> Ports:
 
     async def open_store() -> Store:
         if settings.store:
-            return await open_etcd(settings, clock)
-        return await SqliteStore.open(settings.store_file, clock=clock)
+            return await encrypted_store(await open_etcd(settings, clock), settings, entropy)
+        return await encrypted_store(await SqliteStore.open(settings.store_file, clock=clock), settings, entropy)
 
     def runtime() -> Runtime:
         # Only a node needs what reaches Docker and netlink: a server without one never loads it.
@@ -140,6 +142,29 @@ def trust_of(credentials: Credentials, clock: Clock) -> Trust:
         return sign_request(credentials.ca, request, usages=usages, lifetime=lifetime, now=clock.now())
 
     return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode(), sign=sign)
+
+
+async def encrypted_store(store: Store, settings: Settings, entropy: Entropy) -> Store:
+    """`store`, with the values of the settings' kinds encrypted, those that lie there already too.
+
+    Raises SettingsError for a key file that cannot be used, Unavailable for a value that was tampered with.
+    """
+    kinds = [kind for kind in settings.encrypted_kinds.split(",") if kind]
+    if not kinds and not settings.encryption_key_file.exists():
+        return store
+    try:
+        keys = load_keys(settings.encryption_key_file, random=entropy.token_bytes)
+        tables = [TableId(kind.partition(".")[2], kind.partition(".")[0]) for kind in kinds]
+        encrypted = EncryptedStore(store, keys, [prefix_of(table) for table in tables], random=entropy.token_bytes)
+        if count := await encrypted.rewrite():
+            logger.info("stored values were encrypted anew", count=count)
+    except KeyFileError as error:
+        await store.close()
+        raise SettingsError(str(error)) from error
+    except BaseException:
+        await store.close()
+        raise
+    return encrypted
 
 
 def audit_log(settings: Settings, clock: Clock, entropy: Entropy) -> AuditLog | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.real.clients.served import Kubectl
+from tests.real.clients.served import Kubectl, until
 
 pytestmark = pytest.mark.needs("kubectl")
 
@@ -159,3 +159,24 @@ def test_view_edit_and_admin_are_what_they_are_elsewhere(kubectl: Kubectl) -> No
     assert not can("edit", "create", "roles.rbac.authorization.k8s.io")
     assert can("admin", "create", "rolebindings.rbac.authorization.k8s.io")
     assert not can("admin", "delete", "nodes")
+
+
+def test_what_lies_on_the_disk_tells_no_secret_and_who_wrote_it_is_recorded(kubectl: Kubectl) -> None:
+    kubectl("create", "secret", "generic", "s", "--from-literal=k=correct-horse-battery")
+    kubectl("create", "configmap", "c", "--from-literal=k=plain-horse-battery")
+    assert kubectl("get", "secret", "s", "-o", "jsonpath={.data.k}") == "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5"
+    state = kubectl.server.state
+    stored = b"".join((state / name).read_bytes() for name in ("store.db", "store.db-wal"))
+    assert b"plain-horse-battery" in stored
+    assert b"Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5" not in stored
+    assert (state / "encryption.keys").stat().st_mode & 0o777 == 0o600
+
+    def recorded() -> list[str]:
+        lines = (state / "audit.log").read_text().splitlines()
+        return [
+            line for line in lines if f'"namespace":"{kubectl.namespace}"' in line and '"resource":"secrets"' in line
+        ]
+
+    (line,) = until(recorded, what="the write is in the audit log")
+    assert '"verb":"create"' in line
+    assert "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5" not in line
