@@ -152,6 +152,7 @@ class ControlPlane:
             served=lambda: served_resources(catalog),
             ca_pem=trust.ca_pem,
             sign=trust.sign,
+            token=api.secret_token,
         )
         self._supervisor.start("controllers", controllers.run)
         self._start_load_balancer(api)

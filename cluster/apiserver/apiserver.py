@@ -33,6 +33,7 @@ from cluster.apiserver.fairness import WITHOUT_SEAT, Fairness
 from cluster.apiserver.flow_schemas import FlowSchemas
 from cluster.apiserver.health import Check, Health
 from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
+from cluster.apiserver.issuer_documents import IssuerDocuments
 from cluster.apiserver.local_api_services import LocalApiServices
 from cluster.apiserver.node_channels import NodeChannelEndpoint
 from cluster.apiserver.oidc import Oidc
@@ -55,6 +56,7 @@ from cluster.client.cache import Cache
 from cluster.client.node_channel import NodeChannels
 from cluster.client.transport import Transport
 from cluster.machinery.errors import ApiError, InternalError
+from cluster.machinery.objects import Key
 from cluster.resources.catalog import Catalog
 from cluster.store.api import Store
 
@@ -131,6 +133,7 @@ class ApiServer:
             clock=clock,
             entropy=entropy,
         )
+        self._issuer = IssuerDocuments(tokens)
         self._authenticator = CertificateAndTokenAuthenticator(tokens, settings.static_tokens, settings.oidc)
         self._settings = settings
         self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
@@ -181,6 +184,10 @@ class ApiServer:
     @property
     def authenticator(self) -> Authenticator:
         return self._authenticator
+
+    def secret_token(self, account: Key, uid: str, secret: str) -> str:
+        """The token of a service account that lies in the Secret of that name, and is good while it does."""
+        return self._backend.tokens.issue_for_secret(account, uid, secret)
 
     def note_certificates(self, ends: Mapping[str, datetime]) -> None:
         """When the certificates it is served with end, for `/metrics`."""
@@ -238,7 +245,7 @@ class ApiServer:
                 leave()
 
     def _non_resource(self, request: ApiRequest) -> Reply:
-        for part in (self._discovery, self._openapi, self._health):
+        for part in (self._discovery, self._openapi, self._health, self._issuer):
             if (reply := part.handle(request)) is not None:
                 return reply
         raise path_not_found()

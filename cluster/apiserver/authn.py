@@ -42,6 +42,9 @@ class CertificateAndTokenAuthenticator:
             return None
         return self.identity_of_token(token)
 
+    def is_current(self, identity: Identity) -> bool:
+        return self._tokens.is_current(identity)
+
     def identity_of_token(self, token: str) -> Identity | None:
         found: Identity | None = None
         for known, identity in self._static_tokens:

@@ -136,6 +136,7 @@ _GENERAL: tuple[tuple[str, tuple[Obj, ...]], ...] = (
     *((f"system:certificates.k8s.io:{signer}-approver", (
         rule("certificates.k8s.io", "signers", ("approve",), names=(f"kubernetes.io/{signer}",)),
     )) for signer in ("kube-apiserver-client", "kube-apiserver-client-kubelet", "kubelet-serving", "legacy-unknown")),
+    ("system:service-account-issuer-discovery", (paths("/.well-known/openid-configuration", "/openid/v1/jwks"),)),
     ("system:kube-dns", (
         rule("core", "services endpoints namespaces pods", READ), rule("discovery.k8s.io", "endpointslices", READ),
     )),
@@ -234,6 +235,10 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         )),
         rule("authorization.k8s.io", "subjectaccessreviews", ("create",)),
     )),
+    ("token-controller", (
+        rule("core", "secrets", ("delete", "get", "list", "update", "watch")),
+        rule("core", "serviceaccounts", READ),
+    )),
     ("event-ttl-controller", (rule("core events.k8s.io", "events", ("delete", "get", "list", "watch")),)),
 )  # fmt: skip
 
@@ -272,6 +277,11 @@ def default_cluster_role_bindings() -> tuple[Obj, ...]:
         ),
         _binding("system:node-proxier", "system:node-proxier", ("User", "system:kube-proxy")),
         _binding(f"{_REQUESTS}:selfnodeclient", f"{_REQUESTS}:selfnodeclient", ("Group", "system:nodes")),
+        _binding(
+            "system:service-account-issuer-discovery",
+            "system:service-account-issuer-discovery",
+            ("Group", "system:serviceaccounts"),
+        ),
         _binding("system:kube-dns", "system:kube-dns", ("User", "system:kube-dns")),
     ]
     for name, _ in _CONTROLLERS:

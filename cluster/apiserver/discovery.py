@@ -39,6 +39,21 @@ def version_document(platform: str) -> Obj:
     }
 
 
+_OTHER_PATHS = (
+    "/.well-known/openid-configuration", "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3",
+    "/openid/v1/jwks", "/readyz", "/version",
+)  # fmt: skip
+
+
+def root_paths(catalog: Catalog) -> Obj:
+    """`/`: what is served, group-versions and the paths that are no resources, sorted."""
+    found = [*_OTHER_PATHS]
+    for group in catalog.groups():
+        home = f"/apis/{group}" if group else "/api"
+        found += [home, *(f"{home}/{version}" for version in catalog.versions(group))]
+    return {"paths": sorted(set(found))}
+
+
 def api_versions(catalog: Catalog) -> Obj:
     """`/api`: the core group's versions."""
     return {
@@ -189,6 +204,8 @@ class Discovery:
 
     def _document(self, path: str, form: str) -> Obj | None:
         catalog = self._catalog
+        if not path:
+            return root_paths(self._catalog)
         match path.split("/")[1:]:
             case ["version"]:
                 return version_document(self._platform)

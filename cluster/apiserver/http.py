@@ -105,3 +105,7 @@ class Authenticator(Protocol):
         No credentials at all is `system:anonymous`.  Called once per connection and header block, then memoised.
         """
         ...
+
+    def is_current(self, identity: Identity) -> bool:
+        """Whether a memoised answer still holds: what a token was bound to may have gone.  Asked for every request."""
+        ...

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from cluster.apiserver.http import Identity
 from cluster.apiserver.state import Row, State, TableId, subscriptions
-from cluster.machinery.objects import Key, Obj, name_of, namespace_of
-from cluster.machinery.selectors import selector_of
+from cluster.machinery.objects import Key, Obj, namespace_of
+from cluster.resources.rbac import aggregated_rules
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
 ROLES = TableId(RBAC_GROUP, "roles")
@@ -230,15 +230,3 @@ def _worded(rule: Obj) -> str:
 
 def _listed(values: Sequence[Any]) -> str:
     return "[" + " ".join(f'"{value}"' for value in values) + "]"
-
-
-def aggregated_rules(role: Obj, roles: Sequence[Obj]) -> list[Any]:
-    """The rules an aggregating ClusterRole has: those of every other role its selectors choose, in name order."""
-    # An aggregate may be chosen by another one (view by edit, edit by admin); the roles behind it carry the same label.
-    selectors = [selector_of(s) for s in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()]
-    rules: list[Any] = []
-    for other in sorted(roles, key=name_of):
-        labels = (other.get("metadata") or {}).get("labels") or {}
-        if name_of(other) != name_of(role) and any(selector.matches(labels) for selector in selectors):
-            rules += [rule for rule in other.get("rules") or () if rule not in rules]
-    return rules

@@ -107,19 +107,20 @@ def _token(backend: Backend, call: Call, body: Obj) -> Obj:
     audiences = [str(audience) for audience in field_of(body, "spec", "audiences", default=())]
     if not token:
         raise BadRequest("token is required for TokenReview in authentication")
-    identity = None if audiences else backend.authenticator.identity_of_token(token)
-    if audiences:
-        try:
-            identity = authenticated(backend.tokens.verify(parse_token(token), audiences))
-        except Unauthorized:
-            identity = None
+    own = list(backend.tokens.audiences)
+    asked = audiences or own
+    identity: Identity | None
+    try:
+        identity = authenticated(backend.tokens.verify(parse_token(token), asked))
+        claimed = parse_token(token).claims.get("aud") or own
+        valid_for = [audience for audience in asked if audience in claimed]
+    except Unauthorized:
+        # Other tokens know no audiences: they are for this server.
+        valid_for = [audience for audience in asked if audience in own]
+        identity = backend.authenticator.identity_of_token(token) if valid_for else None
     if identity is None or identity == ANONYMOUS:
         return {"user": {}, "error": "the token is not valid"}
-    return {
-        "authenticated": True,
-        "user": user_info(identity),
-        "audiences": audiences or list(backend.tokens.audiences),
-    }
+    return {"authenticated": True, "user": user_info(identity), "audiences": valid_for}
 
 
 def user_info(user: Identity) -> Obj:

@@ -139,7 +139,7 @@ class _Identities:
     def identify(self, headers: Mapping[str, str], peer_certificate: bytes | None) -> Identity | None:
         key = (peer_certificate, headers.get("authorization", ""))
         now = self._clock.monotonic()
-        if (entry := self._known.get(key)) is not None and entry[0] > now:
+        if (entry := self._known.get(key)) is not None and entry[0] > now and self._authenticator.is_current(entry[1]):
             return entry[1]
         identity = self._authenticator.authenticate(headers, peer_certificate)
         if identity is not None:

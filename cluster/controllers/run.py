@@ -17,6 +17,7 @@ from cluster.client.transport import Transport
 from cluster.controllers.certificates_approving import CertificateApprovingController
 from cluster.controllers.certificates_cleaner import CertificateCleaner
 from cluster.controllers.certificates_signing import CertificateSigningController, Sign
+from cluster.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
@@ -28,6 +29,7 @@ from cluster.controllers.replicaset import ReplicaSetController
 from cluster.controllers.resource_quota import ResourceQuotaController
 from cluster.controllers.root_ca import RootCaController
 from cluster.controllers.service_account import ServiceAccountController
+from cluster.controllers.service_account_tokens import LegacyToken, ServiceAccountTokenController
 from cluster.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
 from cluster.machinery.resource import Resource
 
@@ -41,6 +43,7 @@ PLAIN: Sequence[type[Controller]] = (
     PodGcController,
     CertificateApprovingController,
     CertificateCleaner,
+    ClusterRoleAggregationController,
     ClaimProtectionController,
     VolumeProtectionController,
 )
@@ -64,7 +67,7 @@ class Controllers:
 
     `transport_of` gives the transport that acts as a user name; `served` every resource there is now, custom ones
     included; `ca_pem` is the authority by which pods know the API server;
-    `sign` makes certificates of approved requests.
+    `sign` makes certificates of approved requests, `token` those of service accounts that lie in Secrets.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Controllers:
         served: Callable[[], Sequence[Resource]],
         ca_pem: str,
         sign: Sign,
+        token: LegacyToken,
     ) -> None:
         self._clock = clock
         self._recorders: list[EventRecorder] = []
@@ -97,6 +101,7 @@ class Controllers:
         loops += [kind(**parts(kind)) for kind in PLAIN]
         loops.append(RootCaController(**parts(RootCaController), ca_pem=ca_pem))
         loops.append(CertificateSigningController(**parts(CertificateSigningController), sign=sign))
+        loops.append(ServiceAccountTokenController(**parts(ServiceAccountTokenController), ca_pem=ca_pem, token=token))
         loops.append(NamespaceController(**parts(NamespaceController), served=served))
         loops.append(ResourceQuotaController(**parts(ResourceQuotaController), served=served))
         loops.append(GarbageCollector(**parts(GarbageCollector), served=served))

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import invalid, not_supported, required
 from cluster.machinery.names import path_segment_errors, subdomain_errors
-from cluster.machinery.objects import GroupKind, Obj
+from cluster.machinery.objects import GroupKind, Obj, name_of
+from cluster.machinery.selectors import selector_of
 from cluster.resources.defaulting import filled
 from cluster.resources.kind import Kind
 from cluster.resources.printing import AGE, CREATED_AT, NAME, Column
@@ -106,6 +108,18 @@ class BindingStrategy(_RbacStrategy):
         if new.get("roleRef") != old.get("roleRef"):
             return (*found, invalid("roleRef", new.get("roleRef"), "cannot change roleRef"))
         return found
+
+
+def aggregated_rules(role: Obj, roles: Sequence[Obj]) -> list[Any]:
+    """The rules an aggregating ClusterRole has: those of every other role its selectors choose, in name order."""
+    # An aggregate may be chosen by another one (view by edit, edit by admin); the roles behind it carry the same label.
+    selectors = [selector_of(s) for s in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ()]
+    rules: list[Any] = []
+    for other in sorted(roles, key=name_of):
+        labels = (other.get("metadata") or {}).get("labels") or {}
+        if name_of(other) != name_of(role) and any(selector.matches(labels) for selector in selectors):
+            rules += [rule for rule in other.get("rules") or () if rule not in rules]
+    return rules
 
 
 def _default_subject(subject: Obj) -> Obj:

@@ -76,7 +76,7 @@ def test_drain_learns_how_to_evict(discovery):
 
 
 def test_what_is_not_discovery_is_left_to_others(discovery):
-    for path in ("/", "/apis/nope", "/apis/apps/v9", "/api/v1/pods", "/healthz"):
+    for path in ("/apis/nope", "/apis/apps/v9", "/api/v1/pods", "/healthz"):
         assert _get(discovery, path) is None
 
 

@@ -22,6 +22,9 @@ class Authenticator:
     def __init__(self) -> None:
         self.asked = 0
 
+    def is_current(self, identity):
+        return True
+
     def authenticate(self, headers, peer_certificate):
         self.asked += 1
         if headers.get("authorization") == "Bearer bad":

@@ -118,6 +118,7 @@ async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
             entropy=entropy,
             served=lambda: STORED,
             ca_pem="PEM",
+            token=server.secret_token,
             sign=lambda request, usages, lifetime: sign_request(
                 AUTHORITY, request, usages=usages, lifetime=lifetime, now=clock.now()
             ),
