@@ -56,13 +56,13 @@ async def https_peer(
     (directory / "peer.pem").write_bytes(pair.certificate + pair.key)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(directory / "peer.pem")
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: dict[asyncio.Task[None], None] = {}
     peer = HttpsPeer(0, ca.certificate.decode(), [])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        tasks.add(task)
+        tasks[task] = None
         peer.connections += 1
         try:
             while (request := await _request(reader)) is not None:
@@ -72,8 +72,8 @@ async def https_peer(
                 head += "".join(f"{name}: {value}\r\n" for name, value in answered.headers.items())
                 writer.write(head.encode() + b"\r\n" + answered.body)
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # swallowed at the end only: asyncio's streams report a cancelled handler as an error
         finally:
             writer.close()
 

@@ -16,6 +16,7 @@ from cluster.apiserver.admission.api import Admission
 from cluster.apiserver.admission.plugins import plugins
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.admission.resource_quota import QuotaCharges
+from cluster.apiserver.admission.webhooks import Webhooks
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.audit import is_long_running
 from cluster.apiserver.audit_log import AuditLog
@@ -138,6 +139,10 @@ class ApiServer:
         self._settings = settings
         self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
         quotas = QuotaCharges(self.state)
+        resolver = ServiceResolver(self.state)
+        dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
+        webhook_client = WebhookClient(resolver, dialer)
+        self._webhooks = Webhooks(state=self.state, catalog=catalog, entropy=entropy, client=webhook_client)
         registry = Registry(
             store=store,
             state=self.state,
@@ -153,12 +158,11 @@ class ApiServer:
                     pod_security=settings.pod_security,
                 )
             ),
+            webhooks=self._webhooks,
             allocations=Together(
                 (self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem), quotas), quotas.turn
             ),
         )
-        resolver = ServiceResolver(self.state)
-        dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
         self._backend = Backend(
             store=store,
             state=self.state,
@@ -171,7 +175,7 @@ class ApiServer:
             node_channels=node_channels,
             resolver=resolver,
             dialer=dialer,
-            webhooks=WebhookClient(resolver, dialer),
+            webhook_client=webhook_client,
         )
 
         self._custom = CustomResources(
@@ -204,6 +208,7 @@ class ApiServer:
         self._services.follow()
         self._custom.follow()
         self._api_services.follow()
+        self._webhooks.follow()
         self._supervisor.start("custom resource definitions", self._custom.run)
         await bootstrap(self.transport(BOOTSTRAP), self._settings.address, self._settings.pools.network)
         await self._api_services.synchronise()
@@ -212,7 +217,7 @@ class ApiServer:
 
     async def stop(self) -> None:
         await self._supervisor.stop()
-        await self._backend.webhooks.close()
+        await self._backend.webhook_client.close()
         await self._backend.dialer.close()
 
     def transport(self, identity: Identity) -> Transport:

@@ -31,4 +31,4 @@ class Backend:
     node_channels: NodeChannels
     resolver: ServiceResolver
     dialer: Dialer
-    webhooks: WebhookClient
+    webhook_client: WebhookClient

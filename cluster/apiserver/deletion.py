@@ -83,7 +83,7 @@ async def delete_object(registry: Registry, clock: Clock, call: Call, key: Key, 
         row = registry.row(descriptor, key)
         old = registry.obj(descriptor, row)
         _check_preconditions(call, row, deletion)
-        registry.admit_deletion(call, key, old)
+        await registry.admit_deletion(call, key, old, dry_run=deletion.dry_run)
         marked = _marked(call, old, deletion, clock)
         if marked is old:
             return RowResult(row)

@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from cluster.apiserver.admission.api import Admission, Attributes, Operation
+from cluster.apiserver.admission.api import Admission, Attributes, Operation, replaced
+from cluster.apiserver.admission.webhooks import Webhooks
 from cluster.apiserver.call import (
     Call,
     ObjResult,
@@ -22,6 +23,7 @@ from cluster.apiserver.call import (
     manager_of,
     table_id_of,
 )
+from cluster.apiserver.decoding import checked_fields
 from cluster.apiserver.event_leases import EventLeases
 from cluster.apiserver.ownership import Writer, claimed
 from cluster.apiserver.state import Row, State, path_of, spliced, stored_form, with_revision
@@ -97,13 +99,17 @@ class Allocations(Protocol):
 class Rules:
     """What an endpoint lets a write change, and what it checks.
 
-    `deletes` marks the mark of a deletion, which was admitted as such and may set what only the server sets.
+    `deletes` marks the mark of a deletion, which was admitted as such and may set what only the server sets.  `shown` is
+    how the object looks at this endpoint, where it is not the object itself: webhooks are told of that, and cannot change it.
+    `is_admitted`: webhooks were asked already, about the body of the request.
     """
 
     prepare: Callable[[Obj, Obj], Obj]
     validate: Callable[[Obj, Obj], Sequence[Cause]]
     subresource: str = ""
     deletes: bool = False
+    shown: Callable[[Obj], Obj] | None = None
+    is_admitted: bool = False
 
 
 def main_rules(descriptor: Descriptor) -> Rules:
@@ -115,8 +121,8 @@ def status_rules(descriptor: Descriptor) -> Rules:
 
 
 def verbatim_rules(subresource: str) -> Rules:
-    """The endpoint itself knows exactly what it changes."""
-    return Rules(lambda new, old: new, lambda new, old: (), subresource)
+    """The endpoint itself knows exactly what it changes, and has had its body admitted."""
+    return Rules(lambda new, old: new, lambda new, old: (), subresource, is_admitted=True)
 
 
 DELETION = Rules(lambda new, old: new, lambda new, old: (), deletes=True)
@@ -133,6 +139,7 @@ class Registry:
         clock: Clock,
         entropy: Entropy,
         admission: Admission,
+        webhooks: Webhooks,
         allocations: Allocations,
     ) -> None:
         self.state = state
@@ -141,6 +148,7 @@ class Registry:
         self._leases = EventLeases(store, clock)
         self._entropy = entropy
         self._admission = admission
+        self._webhooks = webhooks
         self._allocations = allocations
 
     def now(self) -> str:
@@ -175,12 +183,18 @@ class Registry:
         new = self._with_new_metadata(call, obj)
         new = strategy.default(new)
         key = Key(meta_of(new).get("namespace", ""), meta_of(new).get("name", ""))
-        new = self._admission.mutate(self._attributes(call, "CREATE", key, "", new, None))
+        attributes = self._attributes(call, "CREATE", key, "", new, None, dry_run=parameters.dry_run)
+        new = self._admission.mutate(attributes)
+        if self._webhooks.mutates:
+            new = await self._mutated_by_webhooks(call, replaced(attributes, new))
         user = call.user
         new = strategy.prepare_create(new, WriteContext(user.name, user.groups, user.uid, user.extra))
         if causes := strategy.validate(new):
             raise invalid_object(resource.group, resource.kind, key.name, causes)
-        self._admission.validate(self._attributes(call, "CREATE", key, "", new, None))
+        attributes = replaced(attributes, new)
+        self._admission.validate(attributes)
+        if self._webhooks.validates:
+            await self._webhooks.validate(attributes)
         call.warnings.extend(strategy.warnings(new))
         table_id = table_id_of(descriptor)
         if self.state.table(table_id).get(key) is not None:
@@ -239,7 +253,9 @@ class Registry:
                 raise uid_conflict(descriptor, key, uid, row.uid)
             if changed is old:
                 return RowResult(row)
-            new = changed if rules.deletes else self._prepared(call, key, changed, old, rules)
+            new = changed
+            if not rules.deletes:
+                new = await self._prepared(call, key, changed, old, rules, dry_run=parameters.dry_run)
             if not rules.deletes:
                 writer = Writer(manager_of(parameters, call), rules.subresource, self.now())
                 new = (claim or claimed)(new, old, writer, descriptor)
@@ -270,30 +286,77 @@ class Registry:
         planned = self._allocations.plan(call.descriptor, None, old) or Planned(old)
         await self._remove(row.path, row.revision, planned)
 
-    def admit_deletion(self, call: Call, key: Key, old: Obj) -> None:
-        self._admission.validate(self._attributes(call, "DELETE", key, "", old, old))
+    async def admit_deletion(self, call: Call, key: Key, old: Obj, *, dry_run: bool) -> None:
+        attributes = self._attributes(call, "DELETE", key, "", old, old, dry_run=dry_run)
+        self._admission.validate(attributes)
+        await self._ask_webhooks(call, attributes)
 
-    def admit_connection(self, call: Call, obj: Obj) -> None:
-        self._admission.validate(self._attributes(call, "CONNECT", call.key, call.route.subresource, obj, None))
+    async def admit_connection(self, call: Call, obj: Obj, options: Obj) -> None:
+        """`options` is what webhooks are told: PodExecOptions and the like."""
+        attributes = self._attributes(call, "CONNECT", call.key, call.route.subresource, obj, None)
+        self._admission.validate(attributes)
+        await self._ask_webhooks(call, replaced(attributes, options))
 
-    def _prepared(self, call: Call, key: Key, new: Obj, old: Obj, rules: Rules) -> Obj:
+    async def admit_body(self, call: Call, body: Obj, *, dry_run: bool) -> None:
+        """The body of a subresource that is created and never stored: a Binding, an Eviction, a TokenRequest."""
+        attributes = self._attributes(call, "CREATE", call.key, call.route.subresource, body, None, dry_run=dry_run)
+        await self._ask_webhooks(call, attributes)
+
+    async def _prepared(self, call: Call, key: Key, new: Obj, old: Obj, rules: Rules, *, dry_run: bool) -> Obj:
         resource = call.descriptor.resource
         new = self._with_kept_metadata(call, new, old)
         if not rules.subresource:
             new = call.descriptor.strategy.default(new)
-        new = self._admission.mutate(self._attributes(call, "UPDATE", key, rules.subresource, new, old))
+        attributes = self._attributes(call, "UPDATE", key, rules.subresource, new, old, dry_run=dry_run)
+        new = self._admission.mutate(attributes)
+        if self._webhooks.mutates and rules.shown is None and not rules.is_admitted:
+            new = await self._mutated_by_webhooks(call, replaced(attributes, new))
         new = rules.prepare(new, old)
         if causes := (*_finalizer_causes(new, old), *rules.validate(new, old)):
             raise invalid_object(resource.group, resource.kind, key.name, causes)
-        self._admission.validate(self._attributes(call, "UPDATE", key, rules.subresource, new, old))
+        attributes = replaced(attributes, new)
+        self._admission.validate(attributes)
+        if rules.shown is not None:
+            shown = self._attributes(
+                call, "UPDATE", key, call.route.subresource, rules.shown(new), rules.shown(old), dry_run=dry_run
+            )
+            await self._ask_webhooks(call, shown)
+        elif self._webhooks.validates and not rules.is_admitted:
+            await self._webhooks.validate(attributes)
         if not rules.subresource:
             call.warnings.extend(call.descriptor.strategy.warnings(new))
         return new
 
+    async def _mutated_by_webhooks(self, call: Call, attributes: Attributes) -> Obj:
+        descriptor = call.descriptor
+
+        def redo(obj: Obj) -> Obj:
+            obj = checked_fields(call, obj, descriptor.node, "Ignore")
+            return obj if attributes.subresource else descriptor.strategy.default(obj)
+
+        return await self._webhooks.mutate(attributes, redo, self._admission.mutate)
+
+    async def _ask_webhooks(self, call: Call, attributes: Attributes) -> None:
+        """All of them, about something that none can change."""
+        if self._webhooks.mutates:
+            await self._mutated_by_webhooks(call, attributes)
+        if self._webhooks.validates:
+            await self._webhooks.validate(attributes)
+
     def _attributes(
-        self, call: Call, operation: Operation, key: Key, subresource: str, obj: Obj, old: Obj | None
+        self,
+        call: Call,
+        operation: Operation,
+        key: Key,
+        subresource: str,
+        obj: Obj,
+        old: Obj | None,
+        *,
+        dry_run: bool = False,
     ) -> Attributes:
-        return Attributes(operation, call.descriptor, key, subresource, call.user, obj, old, call.warnings)
+        return Attributes(
+            operation, call.descriptor, key, subresource, call.user, obj, old, call.warnings, call, dry_run
+        )
 
     def _with_new_metadata(self, call: Call, obj: Obj) -> Obj:
         meta = meta_of(obj)

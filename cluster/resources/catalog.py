@@ -14,6 +14,7 @@ from cluster.machinery.objects import GroupKind, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
 from cluster.resources import (
+    admission_webhooks,
     apiextensions,
     apiregistration,
     apps,
@@ -215,6 +216,7 @@ def _generic(resource: Resource) -> Strategy:
 _KINDS: Mapping[GroupKind, Kind] = {
     group_kind: kind
     for module in (
+        admission_webhooks,
         apiextensions,
         apiregistration,
         apps,

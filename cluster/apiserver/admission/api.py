@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from cluster.apiserver.call import Call
 from cluster.apiserver.http import Identity
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key, Obj
@@ -19,7 +20,11 @@ Operation: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """One write to be admitted.  `obj` is the new state (the present one for DELETE), `old` the one before (None: new)."""
+    """One request to be admitted.
+
+    `obj` is the new state (of DELETE and CONNECT the present one), `old` the one before (None: new).  `call` is the request
+    it came with; `dry_run` says that nothing will be written.
+    """
 
     operation: Operation
     descriptor: Descriptor
@@ -29,6 +34,8 @@ class Attributes:
     obj: Obj
     old: Obj | None
     warnings: list[str]
+    call: Call | None = None
+    dry_run: bool = False
 
     @property
     def group_resource(self) -> tuple[str, str]:
@@ -89,6 +96,8 @@ def replaced(attributes: Attributes, obj: Obj) -> Attributes:
         obj,
         attributes.old,
         attributes.warnings,
+        attributes.call,
+        attributes.dry_run,
     )
 
 

@@ -49,5 +49,7 @@ async def bind(backend: Backend, call: Call) -> Result:
         conditions = set_condition(field_of(pod, "status", "conditions", default=()), scheduled, now)
         return with_field(new, ("status", "conditions"), conditions)
 
-    await backend.registry.update(call, call.key, change, write_parameters_of(call), verbatim_rules("binding"))
+    parameters = write_parameters_of(call)
+    await backend.registry.admit_body(call, {"apiVersion": "v1", "kind": "Binding", **body}, dry_run=parameters.dry_run)
+    await backend.registry.update(call, call.key, change, parameters, verbatim_rules("binding"))
     return ObjResult(_CREATED, 201)

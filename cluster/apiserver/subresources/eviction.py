@@ -17,7 +17,8 @@ _EVICTED = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Suc
 
 
 async def evict(backend: Backend, call: Call) -> Result:
-    options: Mapping[str, Any] = body_as(call, "io.k8s.api.policy.v1.Eviction").get("deleteOptions") or {}
+    body = body_as(call, "io.k8s.api.policy.v1.Eviction")
+    options: Mapping[str, Any] = body.get("deleteOptions") or {}
     preconditions = options.get("preconditions") or {}
     deletion = Deletion(
         grace_s=options.get("gracePeriodSeconds"),
@@ -25,5 +26,7 @@ async def evict(backend: Backend, call: Call) -> Result:
         resource_version=preconditions.get("resourceVersion") or "",
         dry_run=write_parameters_of(call).dry_run or "All" in (options.get("dryRun") or ()),
     )
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", **body}
+    await backend.registry.admit_body(call, eviction, dry_run=deletion.dry_run)
     await delete_object(backend.registry, backend.clock, call, call.key, deletion)
     return ObjResult(_EVICTED, 201)

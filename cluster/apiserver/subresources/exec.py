@@ -7,7 +7,7 @@ Upstream: apimachinery/pkg/util/remotecommand, KEP-4006.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -16,10 +16,11 @@ from loguru import logger
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.http import RawConnection, Reply
-from cluster.apiserver.subresources.pods import target_of
+from cluster.apiserver.subresources.pods import connection_target
 from cluster.apiserver.websocket import WebSocket, accepted_protocol, handshake
 from cluster.client.node_channel import ExecSession
 from cluster.machinery.errors import ApiError, BadRequest, InternalError
+from cluster.machinery.objects import Obj
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 PROTOCOLS = (V5, V4, "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
@@ -33,12 +34,15 @@ async def exec_in_container(backend: Backend, call: Call) -> Result:
     command = list(call.request.query.get("command", ()))
     if not command:
         raise BadRequest("you must specify at least one command")
-    target, streams = target_of(backend, call, ambiguous=True), _streams_of(call)
+    streams = _streams_of(call)
+    options = {"kind": "PodExecOptions", **_options_of(call, streams), "command": command}
+    target = await connection_target(backend, call, options)
     return _upgraded(call, lambda: target.channel.exec(target.container, command, **streams))
 
 
 async def attach_to_container(backend: Backend, call: Call) -> Result:
-    target, streams = target_of(backend, call, ambiguous=True), _streams_of(call)
+    streams = _streams_of(call)
+    target = await connection_target(backend, call, {"kind": "PodAttachOptions", **_options_of(call, streams)})
     return _upgraded(call, lambda: target.channel.attach(target.container, **streams))
 
 
@@ -50,6 +54,12 @@ def _streams_of(call: Call) -> dict[str, bool]:
         # A terminal has one output.
         streams["stderr"] = False
     return streams
+
+
+def _options_of(call: Call, streams: Mapping[str, bool]) -> Obj:
+    container = call.request.parameter("container")
+    named = {"container": container} if container else {}
+    return {**{name: True for name, is_set in streams.items() if is_set}, **named}
 
 
 def _upgraded(call: Call, opener: Opener) -> Reply:

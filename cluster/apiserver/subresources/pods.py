@@ -21,6 +21,18 @@ class Target:
     channel: NodeChannel
 
 
+async def connection_target(backend: Backend, call: Call, options: Obj) -> Target:
+    """The container to connect to, once admission has agreed; the first one when the request names none.
+
+    `options` is the request as an object: PodExecOptions and the like.  Raises what `target_of` raises, and what
+    admission does.
+    """
+    pod = backend.registry.obj(call.descriptor, backend.registry.row(call.descriptor, call.key))
+    target = target_of(backend, call, ambiguous=True)
+    await backend.registry.admit_connection(call, pod, {"apiVersion": "v1", **options})
+    return target
+
+
 def target_of(backend: Backend, call: Call, *, ambiguous: bool = False) -> Target:
     """The container that the request means.  With `ambiguous`, the first one when it names none.
 
@@ -30,7 +42,6 @@ def target_of(backend: Backend, call: Call, *, ambiguous: bool = False) -> Targe
     pod = backend.state.obj(row)
     if not row.node:
         raise BadRequest(f"pod {call.key.name} does not have a host assigned")
-    backend.registry.admit_connection(call, pod)
     container = _container_of(pod, call.request.parameter("container"), ambiguous=ambiguous)
     reference = ContainerRef(call.key.namespace, call.key.name, uid_of(pod), container)
     return Target(reference, backend.node_channels.channel(row.node))

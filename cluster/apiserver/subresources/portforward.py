@@ -15,7 +15,7 @@ from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.http import RawConnection, Reply
 from cluster.apiserver.spdy import Data, GoAway, Opened, Ping, Reset, SpdyError, SpdyServer
-from cluster.apiserver.subresources.pods import Target, target_of
+from cluster.apiserver.subresources.pods import Target, connection_target
 from cluster.apiserver.websocket import WebSocket, accepted_protocol, handshake
 from cluster.client.node_channel import ByteStream
 from cluster.machinery.errors import ApiError, BadRequest
@@ -28,7 +28,9 @@ CONNECTIONS_MAX = 256
 
 
 async def forward_ports(backend: Backend, call: Call) -> Result:
-    target = target_of(backend, call, ambiguous=True)
+    asked = [number for text in call.request.query.get("ports", ()) if (number := whole_number(text)) is not None]
+    options = {"kind": "PodPortForwardOptions", **({"ports": asked} if asked else {})}
+    target = await connection_target(backend, call, options)
     protocol = accepted_protocol(call.request.headers, (TUNNEL, *PLAIN))
     if protocol == TUNNEL:
         session: Callable[[WebSocket], Awaitable[None]] = _SpdySession(target).serve

@@ -5,6 +5,7 @@ Upstream: registry/apps/deployment/storage ScaleREST; for custom resources apiex
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cluster.apiserver.backend import Backend
@@ -83,7 +84,7 @@ async def write_scale(backend: Backend, call: Call, scale: Obj, parameters: Writ
             raise conflict(resource.group, resource.plural, call.key.name, MODIFIED)
         return with_field(old, fields.spec_replicas, replicas)
 
-    rules = main_rules(call.descriptor)
+    rules = replace(main_rules(call.descriptor), shown=lambda obj: scale_of(obj, fields))
     result = await backend.registry.update(call, call.key, change, parameters, rules, uid=uid)
     match result:
         case RowResult(row):

@@ -34,6 +34,8 @@ async def request_token(backend: Backend, call: Call) -> Result:
         )
         raise invalid_object("authentication.k8s.io", "TokenRequest", call.key.name, [cause])
     lifetime_s = min(lifetime_s, LIFETIME_MAX_S)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", **request}
+    await backend.registry.admit_body(call, asked, dry_run=parameters.dry_run)
     audiences = list(field_of(request, "spec", "audiences", default=()))
     node = ""
     binding = None

@@ -59,6 +59,7 @@ OBJECTS = [
     _obj("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", spec={"type": "Exempt"}),
     _obj("apiregistration.k8s.io", "APIService", spec={"service": {"namespace": "n", "name": "s"}},
          status={"conditions": [{"type": "Available", "status": "False", "reason": "Gone"}]}),
+    _obj("admissionregistration.k8s.io", "MutatingWebhookConfiguration", webhooks=[{}, {}]),
     _obj("", "Event", type="Warning", reason="BackOff", message="again\n", involvedObject={"kind": "Pod", "name": "p"},
          lastTimestamp="2025-01-01T11:59:30Z", firstTimestamp="2025-01-01T11:00:00Z", count=7),
     _obj("apps", "Deployment", spec={"replicas": 3, "template": TEMPLATE, "selector": {"matchLabels": {"a": "b"}}},
