@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -38,8 +39,16 @@ def _program(name: str) -> Callable[[], bool]:
     return lambda: shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
+def older_kubectl() -> str:
+    """A kubectl of a minor whose streams are SPDY (before 1.30), of those some distributions put beside kubectl; or ""."""
+    found = shutil.which("kubectl")
+    beside = sorted(Path(found).resolve().parent.glob("kubectl.1.2[0-9]")) if found else []
+    return str(beside[-1]) if beside else ""
+
+
 PARTS: dict[str, Callable[[], bool]] = {
     "docker": _docker_answers,
+    "older-kubectl": lambda: bool(older_kubectl()),
     "root": lambda: os.geteuid() == 0,
     **{
         name: _program(name)

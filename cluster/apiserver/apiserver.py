@@ -27,7 +27,7 @@ from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
 from cluster.apiserver.custom import CustomResources
-from cluster.apiserver.dialing import Dialer
+from cluster.apiserver.dialing import ClientPool, Dialer
 from cluster.apiserver.discovery import Discovery
 from cluster.apiserver.dispatch import descriptor_of, handler_of
 from cluster.apiserver.fairness import WITHOUT_SEAT, Fairness
@@ -51,6 +51,7 @@ from cluster.apiserver.view import ObjView
 from cluster.apiserver.webhook_client import WebhookClient
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
+from cluster.base.http_client import Limits
 from cluster.base.tasks import Supervisor
 from cluster.base.values import frozen
 from cluster.client.cache import Cache
@@ -62,6 +63,9 @@ from cluster.resources.catalog import Catalog
 from cluster.store.api import Store
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+PROXIED_LIMITS = Limits(connections_max=64, idle_max=2)
+"""Connections to each server that requests are passed on to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +144,8 @@ class ApiServer:
         self._services = ServiceAllocator(self.state, entropy, settings.pools, settings.port_in_use)
         quotas = QuotaCharges(self.state)
         resolver = ServiceResolver(self.state)
-        dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
-        webhook_client = WebhookClient(resolver, dialer)
+        self._dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
+        webhook_client = WebhookClient(resolver, self._dialer)
         self._webhooks = Webhooks(state=self.state, catalog=catalog, entropy=entropy, client=webhook_client)
         registry = Registry(
             store=store,
@@ -174,7 +178,7 @@ class ApiServer:
             authenticator=self._authenticator,
             node_channels=node_channels,
             resolver=resolver,
-            dialer=dialer,
+            proxied=ClientPool(self._dialer, limits=PROXIED_LIMITS),
             webhook_client=webhook_client,
         )
 
@@ -218,7 +222,8 @@ class ApiServer:
     async def stop(self) -> None:
         await self._supervisor.stop()
         await self._backend.webhook_client.close()
-        await self._backend.dialer.close()
+        await self._backend.proxied.close()
+        await self._dialer.close()
 
     def transport(self, identity: Identity) -> Transport:
         """The API as `identity`, in this process: authorized and admitted like any other caller."""

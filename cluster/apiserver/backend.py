@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
-from cluster.apiserver.dialing import Dialer
+from cluster.apiserver.dialing import ClientPool
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.state import State
@@ -30,5 +30,5 @@ class Backend:
     authenticator: CertificateAndTokenAuthenticator
     node_channels: NodeChannels
     resolver: ServiceResolver
-    dialer: Dialer
+    proxied: ClientPool
     webhook_client: WebhookClient

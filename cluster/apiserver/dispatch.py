@@ -22,6 +22,7 @@ from cluster.apiserver.subresources.eviction import evict
 from cluster.apiserver.subresources.exec import attach_to_container, exec_in_container
 from cluster.apiserver.subresources.log import read_log
 from cluster.apiserver.subresources.portforward import forward_ports
+from cluster.apiserver.subresources.proxy import proxy
 from cluster.apiserver.subresources.scale import get_scale, patch_scale, update_scale
 from cluster.apiserver.subresources.status import RULES, RulesOf
 from cluster.apiserver.subresources.token import request_token
@@ -86,6 +87,8 @@ def descriptor_of(catalog: Catalog, route: Route) -> Descriptor:
 def handler_of(route: Route, descriptor: Descriptor) -> VerbHandler:
     """Raises MethodNotAllowed."""
     if route.subresource:
+        if route.subresource == "proxy":
+            return proxy  # every method, to every path
         handler = _SUBRESOURCES.get(route.subresource, {}).get(route.verb)
         if handler is None or route.rest:
             raise not_allowed()

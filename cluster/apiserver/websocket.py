@@ -74,10 +74,11 @@ class WebSocket:
             except RemoteProtocolError:
                 await self.close(1002)
 
-    async def send(self, message: bytes) -> None:
-        """Returns once the kernel has it; silently nothing after the close."""
+    async def send(self, message: bytes, *, text: bool = False) -> None:
+        """Returns once the kernel has it; silently nothing after the close.  A `text` message is ASCII."""
         if not self._closed and self._frames.state is ConnectionState.OPEN:
-            await self._connection.write(self._frames.send(BytesMessage(message)))
+            event = TextMessage(message.decode("ascii")) if text else BytesMessage(message)
+            await self._connection.write(self._frames.send(event))
 
     async def close(self, code: int = _NORMAL) -> None:
         if self._closed:

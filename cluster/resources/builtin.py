@@ -46,14 +46,14 @@ NAMESPACES = _resource(
     "", "v1", "Namespace", "namespaces", "ns", namespaced=False, subresources=("status", "finalize"),
     verbs=tuple(verb for verb in ALL_VERBS if verb != "deletecollection"),
 )  # fmt: skip
-NODES = _resource("", "v1", "Node", "nodes", "no", namespaced=False, subresources=STATUS)
+NODES = _resource("", "v1", "Node", "nodes", "no", namespaced=False, subresources=("status", "proxy"))
 PODS = _resource(
     "", "v1", "Pod", "pods", "po", categories=ALL,
-    subresources=("status", "binding", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers"),
+    subresources=("status", "binding", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers", "proxy"),
 )  # fmt: skip
 CONFIG_MAPS = _resource("", "v1", "ConfigMap", "configmaps", "cm")
 SECRETS = _resource("", "v1", "Secret", "secrets")
-SERVICES = _resource("", "v1", "Service", "services", "svc", categories=ALL, subresources=STATUS)
+SERVICES = _resource("", "v1", "Service", "services", "svc", categories=ALL, subresources=("status", "proxy"))
 ENDPOINTS = _resource("", "v1", "Endpoints", "endpoints", "ep")
 EVENTS = _resource("", "v1", "Event", "events", "ev")
 SERVICE_ACCOUNTS = _resource("", "v1", "ServiceAccount", "serviceaccounts", "sa", subresources=("token",))

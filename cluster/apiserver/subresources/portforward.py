@@ -1,4 +1,4 @@
-"""`pods/NAME/portforward`: SPDY tunnelled in a WebSocket (kubectl), or plain WebSocket channels (Python clients).
+"""`pods/NAME/portforward`: SPDY, tunnelled in a WebSocket or by itself (kubectl), or plain WebSocket channels (Python).
 
 SPDY: per connection the client opens an error stream and a data stream with the same `requestid`.  Plain: `?ports=80`, channel
 2i is the data of the i-th port and 2i+1 its errors; each begins with the port as two little-endian bytes.
@@ -8,19 +8,21 @@ Upstream: KEP-4006, kubelet/pkg/cri/streaming/portforward.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.http import RawConnection, Reply
 from cluster.apiserver.spdy import Data, GoAway, Opened, Ping, Reset, SpdyError, SpdyServer
 from cluster.apiserver.subresources.pods import Target, connection_target
+from cluster.apiserver.subresources.session_spdy import is_spdy, spdy_handshake, spdy_protocol
 from cluster.apiserver.websocket import WebSocket, accepted_protocol, handshake
 from cluster.client.node_channel import ByteStream
 from cluster.machinery.errors import ApiError, BadRequest
 from cluster.machinery.numbers import whole_number
 
+SPDY = "portforward.k8s.io"
 TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PLAIN = ("v4.channel.k8s.io", "portforward.k8s.io")
 CONNECTIONS_MAX = 256
@@ -31,6 +33,17 @@ async def forward_ports(backend: Backend, call: Call) -> Result:
     asked = [number for text in call.request.query.get("ports", ()) if (number := whole_number(text)) is not None]
     options = {"kind": "PodPortForwardOptions", **({"ports": asked} if asked else {})}
     target = await connection_target(backend, call, options)
+    if is_spdy(call.request.headers):
+        chosen = spdy_protocol(call.request.headers, (SPDY,))
+
+        async def serve_spdy(connection: RawConnection) -> None:
+            socket = _Untunnelled(connection)
+            try:
+                await _SpdySession(target).serve(socket)
+            finally:
+                await socket.close()
+
+        return Reply(101, upgrade=serve_spdy, headers=spdy_handshake(chosen))
     protocol = accepted_protocol(call.request.headers, (TUNNEL, *PLAIN))
     if protocol == TUNNEL:
         session: Callable[[WebSocket], Awaitable[None]] = _SpdySession(target).serve
@@ -74,6 +87,31 @@ class _Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class _Messages(Protocol):
+    """What SPDY frames come and go in."""
+
+    def messages(self) -> AsyncIterator[bytes]: ...
+
+    async def send(self, message: bytes) -> None: ...
+
+
+class _Untunnelled:
+    """SPDY on the connection itself."""
+
+    def __init__(self, connection: RawConnection) -> None:
+        self._connection = connection
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        while data := await self._connection.read():
+            yield data
+
+    async def send(self, message: bytes) -> None:
+        await self._connection.write(message)
+
+    async def close(self) -> None:
+        self._connection.close()
+
+
 class _SpdySession:
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -83,7 +121,7 @@ class _SpdySession:
         self._streams: dict[int, ByteStream] = {}
         self._early: dict[int, list[bytes]] = {}
 
-    async def serve(self, socket: WebSocket) -> None:
+    async def serve(self, socket: _Messages) -> None:
         try:
             async for message in socket.messages():
                 for event in self._spdy.receive(message):
@@ -106,7 +144,7 @@ class _SpdySession:
             for stream in sorted(self._streams):
                 await self._close(stream)
 
-    def _open(self, socket: WebSocket, stream: int, headers: Mapping[str, str]) -> None:
+    def _open(self, socket: _Messages, stream: int, headers: Mapping[str, str]) -> None:
         request, kind, port = headers.get("requestid", ""), headers.get("streamtype", ""), headers.get("port", "")
         if kind == "error":
             self._errors[request] = stream
@@ -125,7 +163,7 @@ class _SpdySession:
             elif (early := self._early.get(stream)) is not None:
                 early.append(data)
 
-    async def _pump(self, socket: WebSocket, stream: int, errors: int, port: int) -> None:
+    async def _pump(self, socket: _Messages, stream: int, errors: int, port: int) -> None:
         """Connect, then carry what the pod sends until it ends."""
         spdy = self._spdy
         try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.apiserver.spdy import DICTIONARY, Data, Opened, Ping, SpdyError, SpdyServer
+from cluster.apiserver.subresources.session import Input, InputEnded, Resized
+from cluster.apiserver.subresources.session_spdy import PROTOCOLS, SpdyPeer, spdy_protocol
+from cluster.machinery.errors import BadRequest
 
 
 def opening(stream: int, **headers: str) -> bytes:
@@ -51,3 +57,92 @@ def test_frames_are_read_however_they_are_cut(cut: int) -> None:
 def test_what_is_no_spdy_is_refused(wire: bytes) -> None:
     with pytest.raises(SpdyError):
         list(SpdyServer().receive(wire))
+
+
+class Wire:
+    """A RawConnection: what the client says is given, what it is told is kept."""
+
+    def __init__(self, *said: bytes) -> None:
+        self._said = list(said)
+        self.told = b""
+        self.closed = False
+
+    async def read(self) -> bytes:
+        return self._said.pop(0) if self._said else b""
+
+    async def write(self, data: bytes) -> None:
+        self.told += data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def openings(*types: str) -> bytes:
+    """SYN_STREAMs with odd numbers, their headers compressed one after another as a client does."""
+    compressor = zlib.compressobj(zdict=DICTIONARY)
+    wire = b""
+    for index, name in enumerate(types):
+        block = struct.pack(">I", 1)
+        for text in (b"streamtype", name.encode()):
+            block += struct.pack(">I", len(text)) + text
+        packed = compressor.compress(block) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        body = struct.pack(">IIH", 2 * index + 1, 0, 0) + packed
+        wire += struct.pack(">HHI", 0x8003, 1, len(body)) + body
+    return wire
+
+
+def data(stream: int, content: bytes, *, fin: bool = False) -> bytes:
+    return struct.pack(">II", stream, (1 << 24 if fin else 0) | len(content)) + content
+
+
+async def test_a_session_begins_when_its_streams_are_there_and_tells_what_comes() -> None:
+    said = (
+        openings("error", "stdin", "resize")
+        + data(5, b'{"Width":1,"Height":2}\n')
+        + data(3, b"in")
+        + data(3, b"", fin=True)
+    )
+    peer = SpdyPeer(Wire(said[:30], said[30:]), ("error", "stdin", "resize"), "v4.channel.k8s.io")
+    await peer.opened()
+    events = [event async for event in peer.events()]
+    assert events == [Resized(b'{"Width":1,"Height":2}'), Input(b"in"), InputEnded()]
+
+
+async def test_a_session_whose_streams_never_come_is_refused() -> None:
+    peer = SpdyPeer(Wire(openings("error")), ("error", "stdout"), "v4.channel.k8s.io")
+    with pytest.raises(BadRequest, match="did not open the streams"):
+        await peer.opened()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "ending"), [("v4.channel.k8s.io", b'"reason":"Gone"'), ("channel.k8s.io", b"went")]
+)
+async def test_the_ending_is_told_as_the_protocol_has_it(protocol: str, ending: bytes) -> None:
+    wire = Wire(openings("error", "stdout"))
+    peer = SpdyPeer(wire, ("error", "stdout"), protocol)
+    await peer.opened()
+    await peer.send(1, b"out")
+    await peer.end({"status": "Failure", "reason": "Gone", "message": "it went"})
+    assert data(3, b"out") in wire.told
+    assert data(3, b"", fin=True) in wire.told
+    assert ending in wire.told
+    assert wire.closed
+
+
+def test_protocols_are_agreed_upon() -> None:
+    assert spdy_protocol({"x-stream-protocol-version": "v9, v4.channel.k8s.io"}, PROTOCOLS) == "v4.channel.k8s.io"
+    assert spdy_protocol({}, PROTOCOLS) == "channel.k8s.io"
+    with pytest.raises(BadRequest):
+        spdy_protocol({"x-stream-protocol-version": "v9"}, PROTOCOLS)
+
+
+@given(st.lists(st.integers(1, 50), max_size=20), st.binary(max_size=200))
+def test_no_bytes_however_cut_do_more_than_end_the_connection(cuts: list[int], noise: bytes) -> None:
+    wire, server, events = openings("error", "stdin") + data(3, b"abc"), SpdyServer(), []
+    at = 0
+    for cut in [*cuts, len(wire)]:
+        events += list(server.receive(wire[at : at + cut]))
+        at += cut
+    assert [type(event).__name__ for event in events] == ["Opened", "Opened", "Data"]
+    with contextlib.suppress(SpdyError):
+        list(server.receive(noise))

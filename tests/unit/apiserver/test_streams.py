@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import orjson
 import pytest
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, Ping, Pong
+from wsproto.events import BytesMessage, Ping, Pong, TextMessage
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import ApiRequest, RawConnection, Reply
@@ -116,6 +116,8 @@ class Peer:
         for event in self._frames.events():
             if isinstance(event, BytesMessage):
                 await self.messages.put(bytes(event.data))
+            elif isinstance(event, TextMessage):
+                await self.messages.put(event.data.encode())
             elif isinstance(event, Pong):
                 self.pongs += 1
 
@@ -236,3 +238,27 @@ async def test_a_port_nobody_listens_on_is_told_on_its_error_channel(server: Api
     assert messages[2] == b"\x01nothing listens on 81"
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_session_in_base64_is_text(server: ApiServer) -> None:
+    reply = await ask(server, "exec", "base64.channel.k8s.io", command=["cat"], stdin="true", stdout="true")
+    assert reply.upgrade is not None
+    peer = Peer()
+    serving = asyncio.ensure_future(reply.upgrade(peer))
+    async with asyncio.timeout(10):
+        peer.send(b"0aGVsbG8=")
+        assert await peer.messages.get() == b"1aGVsbG8="
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "first"), [("binary.k8s.io", b"c of p\n"), ("base64.binary.k8s.io", b"YyBvZiBwCg==")]
+)
+async def test_a_log_goes_over_a_websocket(server: ApiServer, protocol: str, first: bytes) -> None:
+    reply = await ask(server, "log", protocol)
+    assert reply.upgrade is not None
+    peer = Peer()
+    await reply.upgrade(peer)
+    assert await peer.messages.get() == first
+    assert peer.closed
