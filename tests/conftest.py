@@ -13,11 +13,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import settings
-
-# How long an example takes is the machine's affair: laws are about what comes out.
-settings.register_profile("repeatable", deadline=None)
-settings.load_profile("repeatable")
 
 # A machine that is busy is not a wrong answer: examples have no time limit of their own.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -7,10 +7,9 @@ from typing import Any
 
 from cluster.apiserver.admission.api import Attributes, forbidden, is_new_pod
 from cluster.apiserver.state import State, TableId
-from cluster.machinery.objects import Key, Obj, annotations_of, name_of
+from cluster.machinery.objects import Key, Obj, name_of
 from cluster.resources.scheduling import GROUP, PREEMPTION_POLICIES, SYSTEM_CLASSES, policy_of, value_of
 
-MIRROR = "kubernetes.io/config.mirror"
 _CLASSES = TableId(GROUP, "priorityclasses")
 
 
@@ -20,7 +19,7 @@ class Priority:
 
     def mutate(self, attributes: Attributes) -> Obj:
         """Raises Forbidden for a class that does not exist, or a priority that its class does not give."""
-        if not is_new_pod(attributes) or MIRROR in annotations_of(attributes.obj):
+        if not is_new_pod(attributes):
             return attributes.obj
         spec: dict[str, Any] = dict(attributes.obj.get("spec") or {})
         name = spec.get("priorityClassName") or ""

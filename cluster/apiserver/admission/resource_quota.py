@@ -73,7 +73,9 @@ class QuotaCharges:
         return Planned(new, tuple(operations), release)
 
     def _charged(self, rows: Sequence[Row], resource: Resource, new: Obj, old: Obj | None) -> list[tuple[Row, Obj]]:
-        added: Usage | None = None
+        added = _added(resource, new, old)
+        if not added:
+            return []
         charged: list[tuple[Row, Obj]] = []
         for row in rows:
             quota = self._state.obj(row)
@@ -88,8 +90,6 @@ class QuotaCharges:
             if unknown := sorted(name for name in limited if name not in used):
                 why = f"status unknown for quota: {name_of(quota)}, resources: {','.join(unknown)}"
                 raise _forbidden(resource, new, why)
-            if added is None:
-                added = _added(resource, new, old)
             asked = {name: added[name] for name in limited if name in added}
             if not asked:
                 continue

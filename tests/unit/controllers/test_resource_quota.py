@@ -11,6 +11,8 @@ from cluster.controllers.resource_quota import plan_quota_status
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key
 from cluster.resources.builtin import CONFIG_MAPS, DEPLOYMENTS, PODS, REPLICA_SETS, RESOURCE_QUOTAS, SERVICES
+from tests.apiservers import ADMIN
+from tests.apiservers import running as apiserver
 from tests.unit.controllers.cluster import cluster as running
 
 
@@ -73,6 +75,24 @@ async def test_of_many_at_once_exactly_as_many_as_there_is_room_for_are_created(
         assert sum(isinstance(answer, dict) for answer in answers) == 11
         assert all(isinstance(answer, dict | Forbidden) for answer in answers)
         assert _used(cluster) == {"count/configmaps": "12"}
+
+
+async def test_a_quota_that_was_never_counted_refuses_what_is_new_and_nothing_else():
+    async with apiserver() as server:
+        api = server.transport(ADMIN)
+        pod = await api.create(PODS, _pod("a"))
+        quota = await api.create(RESOURCE_QUOTAS, _quota(pods="5"))
+        await api.update(RESOURCE_QUOTAS, {**quota, "status": {"hard": {"pods": "5"}}}, subresource="status")
+        with pytest.raises(Forbidden, match="status unknown for quota: q, resources: pods"):
+            await api.create(PODS, _pod("b"))
+        await api.update(PODS, {**pod, "metadata": {**pod["metadata"], "labels": {"a": "b"}}})
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": _meta("a"),
+            "target": {"kind": "Node", "name": "n"},
+        }
+        await api.create(PODS, binding, name="a", subresource="binding")
 
 
 async def test_a_dry_run_is_checked_and_charges_nothing():

@@ -133,6 +133,13 @@ def test_a_policy_is_for_ingress_and_for_egress_where_it_has_rules():
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
+        ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+         "spec.podSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"),
+        ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}},
+         "spec.podSelector.matchExpressions[0].values: Forbidden: may not be specified when `operator` is 'Exists' or"),
+        ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}},
+         'spec.podSelector.matchExpressions[0].operator: Invalid value: "Near": not a valid selector operator'),
+        ({"podSelector": {"matchLabels": {"a": "b c"}}}, 'spec.podSelector.matchLabels: Invalid value: "b c": a valid label'),
         ({"policyTypes": ["Both"]}, 'spec.policyTypes[0]: Unsupported value: "Both": supported values: "Ingress", "Egress"'),
         ({"policyTypes": ["Ingress"] * 3}, "spec.policyTypes: Invalid value:"),
         ({"ingress": [{"from": [{}]}]}, "spec.ingress[0].from[0]: Required value: must specify a peer"),
