@@ -6,11 +6,20 @@ Upstream: plugin/pkg/admission/noderestriction (with the fix of CVE-2025-5187: n
 from __future__ import annotations
 
 from cluster.apiserver.admission.api import Attributes, Validating, forbidden
-from cluster.apiserver.node_authorizer import node_name_of
+from cluster.apiserver.node_authorizer import NODE_PREFIX, node_name_of, references_of
+from cluster.base.certificate_requests import BadRequestPem, parse_request
 from cluster.machinery.objects import Obj, annotations_of, field_of, labels_of, owner_references_of
+from cluster.resources.certificates import KUBE_APISERVER_CLIENT_KUBELET, KUBELET_SERVING, request_pem_of
 
 MIRROR = "kubernetes.io/config.mirror"
-RESTRICTED_LABELS = "node-restriction.kubernetes.io/"
+OWN_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
+OWN_LABELS = frozenset(
+    (
+        "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
+        "beta.kubernetes.io/instance-type", "topology.kubernetes.io/zone", "topology.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region",
+    )
+)  # fmt: skip
 
 
 class NodeRestriction(Validating):
@@ -24,6 +33,8 @@ class NodeRestriction(Validating):
                 self._node(attributes, node)
             case ("", "pods"):
                 self._pod(attributes, node)
+            case ("certificates.k8s.io", "certificatesigningrequests") if attributes.operation == "CREATE":
+                self._certificate_request(attributes, node)
             case ("coordination.k8s.io", "leases"):
                 if attributes.key.name != node:
                     raise forbidden(attributes, f'node "{node}" may only write its own lease')
@@ -35,7 +46,7 @@ class NodeRestriction(Validating):
             raise forbidden(attributes, "nodes may not delete themselves")
         new, old = attributes.obj, attributes.old
         if old is None:
-            changed = [name for name in labels_of(new) if RESTRICTED_LABELS in name]
+            changed = [name for name in labels_of(new) if not _may_label(name)]
         else:
             changed = _changed_restricted_labels(new, old)
             if field_of(new, "spec", "taints") != field_of(old, "spec", "taints"):
@@ -48,6 +59,8 @@ class NodeRestriction(Validating):
 
     def _pod(self, attributes: Attributes, node: str) -> None:
         match attributes.operation:
+            case "CREATE" if not attributes.subresource and (used := _used_by(attributes.obj)):
+                raise forbidden(attributes, f'node "{node}" can not create pods that reference {used}')
             case "CREATE" if MIRROR not in annotations_of(attributes.obj):
                 why = f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
                 raise forbidden(attributes, why)
@@ -60,8 +73,36 @@ class NodeRestriction(Validating):
             case "CONNECT":
                 raise forbidden(attributes, f'node "{node}" may not connect to pods')
 
+    def _certificate_request(self, attributes: Attributes, node: str) -> None:
+        """A node asks for its own certificates only (upstream since 1.31)."""
+        signer = field_of(attributes.obj, "spec", "signerName", default="")
+        if signer not in (KUBE_APISERVER_CLIENT_KUBELET, KUBELET_SERVING):
+            return
+        try:
+            asked = parse_request(request_pem_of(attributes.obj)).common_name
+        except BadRequestPem:
+            return  # validation has refused it
+        if asked != f"{NODE_PREFIX}{node}":
+            raise forbidden(attributes, f'can only create a node CSR with CN={NODE_PREFIX}{node}, not "{asked}"')
+
+
+def _used_by(pod: Obj) -> str:
+    """What a mirror pod may not use, for it would give its node the right to read it; empty: nothing."""
+    default = field_of(pod, "spec", "serviceAccountName", default="") in ("", "default")
+    return next((plural for plural, _ in references_of(pod) if plural != "serviceaccounts" or not default), "")
+
+
+def _may_label(name: str) -> bool:
+    """Labels of Kubernetes' own that say what a node is and not what it is trusted with (upstream: IsKubeletLabel)."""
+    prefix, slash, _ = name.partition("/")
+    if not slash or not (prefix.endswith(("kubernetes.io", "k8s.io"))):
+        return True
+    if prefix.rpartition("node-restriction.kubernetes.io")[1]:
+        return False
+    return name in OWN_LABELS or any(prefix == own or prefix.endswith(f".{own}") for own in OWN_PREFIXES)
+
 
 def _changed_restricted_labels(new: Obj, old: Obj) -> list[str]:
     before, after = labels_of(old), labels_of(new)
-    names = {name for name in (*before, *after) if RESTRICTED_LABELS in name}
+    names = {name for name in (*before, *after) if not _may_label(name)}
     return sorted(name for name in names if before.get(name) != after.get(name))

@@ -272,3 +272,18 @@ async def test_a_node_reads_what_every_node_must_know_and_writes_none_of_it(
         await publish_node_settings(node, {"cluster_id": "c"})
     with pytest.raises(Forbidden):
         await fetch_node_settings(server.transport(JANE))
+
+
+@pytest.mark.parametrize(
+    ("label", "allowed"),
+    [("team", True), ("example.com/x", True), ("kubernetes.io/hostname", True), ("node.kubernetes.io/x", True),
+     ("a.kubelet.kubernetes.io/x", True), ("node-role.kubernetes.io/control-plane", False), ("kubernetes.io/x", False),
+     ("node-restriction.kubernetes.io/x", False), ("a.node-restriction.kubernetes.io/x", False)],
+)  # fmt: skip
+async def test_a_node_labels_itself_only_with_what_it_is(server: ApiServer, label: str, allowed: bool) -> None:
+    made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {label: "x"}}}
+    if allowed:
+        await server.transport(NODE).create(NODES, made)
+    else:
+        with pytest.raises(Forbidden, match="is not allowed to modify labels"):
+            await server.transport(NODE).create(NODES, made)

@@ -79,15 +79,17 @@ async def test_a_persons_request_waits_for_approval_and_is_then_signed() -> None
         assert condition["lastUpdateTime"] and condition["lastTransitionTime"]
 
 
-async def test_a_node_renews_its_own_certificate_without_a_person_and_no_other_nodes() -> None:
+async def test_a_node_renews_its_own_certificate_without_a_person_and_asks_for_no_other_nodes() -> None:
     async with cluster() as world:
         node = world.server.transport(NODE)
-        for name in ("system:node:n1", "system:node:n2"):
-            pem = create_request(name, ["system:nodes"]).certificate
-            await node.create(REQUESTS, csr(name[-2:], pem, KUBE_APISERVER_CLIENT_KUBELET))
-        await world.until(lambda: certificate_pem_of(live(world, "n1")))
-        await world.settle(2)
-        assert not has_condition(live(world, "n2"), "Approved")
+        own, other = (create_request(f"system:node:{name}", ["system:nodes"]).certificate for name in ("n1", "n2"))
+        await node.create(REQUESTS, csr("own", own, KUBE_APISERVER_CLIENT_KUBELET))
+        await world.until(lambda: certificate_pem_of(live(world, "own")))
+        with pytest.raises(Forbidden, match="can only create a node CSR with CN=system:node:n1"):
+            await node.create(REQUESTS, csr("other", other, KUBE_APISERVER_CLIENT_KUBELET))
+        # Who may approve nothing by asking waits for a person.
+        await world.api.create(REQUESTS, csr("other", other, KUBE_APISERVER_CLIENT_KUBELET))
+        await world.settle(1)
 
 
 async def test_what_a_signer_does_not_sign_fails_with_the_reason() -> None:
