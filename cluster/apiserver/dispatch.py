@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result
+from cluster.apiserver.component_status import get_component_status, list_component_statuses
 from cluster.apiserver.handlers.create import create
 from cluster.apiserver.handlers.delete import delete
 from cluster.apiserver.handlers.deletecollection import delete_collection
@@ -17,7 +18,7 @@ from cluster.apiserver.handlers.update import replace, update
 from cluster.apiserver.handlers.watch import watch
 from cluster.apiserver.reviews import REVIEWS, review
 from cluster.apiserver.routes import Route, path_not_found
-from cluster.apiserver.subresources.binding import bind
+from cluster.apiserver.subresources.binding import bind, bind_named
 from cluster.apiserver.subresources.eviction import evict
 from cluster.apiserver.subresources.exec import attach_to_container, exec_in_container
 from cluster.apiserver.subresources.log import read_log
@@ -27,6 +28,8 @@ from cluster.apiserver.subresources.scale import get_scale, patch_scale, update_
 from cluster.apiserver.subresources.status import RULES, RulesOf
 from cluster.apiserver.subresources.token import request_token
 from cluster.machinery.errors import MethodNotAllowed
+from cluster.machinery.resource import Resource
+from cluster.resources.builtin import BINDINGS, COMPONENT_STATUSES
 from cluster.resources.catalog import Catalog, Descriptor
 
 VerbHandler: TypeAlias = Callable[[Backend, Call], Awaitable[Result]]
@@ -68,6 +71,13 @@ _SUBRESOURCES: Mapping[str, Mapping[str, VerbHandler]] = {
 }
 
 
+_VIRTUAL: Mapping[Resource, Mapping[str, VerbHandler]] = {
+    BINDINGS: {"create": bind_named},
+    COMPONENT_STATUSES: {"get": get_component_status, "list": list_component_statuses},
+}
+"""Resources without rows, besides the reviews."""
+
+
 def descriptor_of(catalog: Catalog, route: Route) -> Descriptor:
     """What a route names.  Raises NotFound for what is not served, or not in this scope."""
     descriptor = catalog.get(route.group, route.version, route.plural)
@@ -95,7 +105,7 @@ def handler_of(route: Route, descriptor: Descriptor) -> VerbHandler:
         return handler
     if route.verb == "create" and descriptor.resource.kind in REVIEWS and not descriptor.custom:
         return review
-    handler = _VERBS.get(route.verb)
+    handler = _VIRTUAL.get(descriptor.resource, _VERBS).get(route.verb)
     named_wrongly = (route.verb == "create") == bool(route.name) and route.verb in ("create", "update", "patch")
     if handler is None or route.verb not in descriptor.resource.verbs or named_wrongly:
         raise not_allowed()

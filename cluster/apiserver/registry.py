@@ -42,7 +42,7 @@ from cluster.machinery.errors import (
     invalid_object,
     not_found,
 )
-from cluster.machinery.objects import Key, Obj, is_deleting, meta_of
+from cluster.machinery.objects import Key, Obj, is_deleting, meta_of, with_field
 from cluster.resources.catalog import Descriptor
 from cluster.resources.metadata import without_empty
 from cluster.resources.strategy import WriteContext
@@ -184,11 +184,11 @@ class Registry:
         new = strategy.default(new)
         key = Key(meta_of(new).get("namespace", ""), meta_of(new).get("name", ""))
         attributes = self._attributes(call, "CREATE", key, "", new, None, dry_run=parameters.dry_run)
-        new = self._admission.mutate(attributes)
+        asked = self._admission.mutate(attributes)
         if self._webhooks.mutates:
-            new = await self._mutated_by_webhooks(call, replaced(attributes, new))
+            asked = await self._mutated_by_webhooks(call, replaced(attributes, asked))
         user = call.user
-        new = strategy.prepare_create(new, WriteContext(user.name, user.groups, user.uid, user.extra))
+        new = strategy.prepare_create(asked, WriteContext(user.name, user.groups, user.uid, user.extra))
         if causes := strategy.validate(new):
             raise invalid_object(resource.group, resource.kind, key.name, causes)
         attributes = replaced(attributes, new)
@@ -200,7 +200,10 @@ class Registry:
         if self.state.table(table_id).get(key) is not None:
             raise already_exists(resource.group, resource.plural, key.name)
         writer = Writer(manager_of(parameters, call), "", self.now())
-        new = (claim or claimed)(new, None, writer, descriptor)
+        # Who creates owns what was asked for; what the kind itself generates (a job's selector) is nobody's.
+        owned = meta_of((claim or claimed)(asked, None, writer, descriptor)).get("managedFields")
+        if owned is not None:
+            new = with_field(new, ("metadata", "managedFields"), owned)
         turn = self._allocations.turn(key.namespace)
         if turn is None:
             return await self._insert(descriptor, key, new, parameters)

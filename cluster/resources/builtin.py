@@ -49,7 +49,9 @@ NAMESPACES = _resource(
 NODES = _resource("", "v1", "Node", "nodes", "no", namespaced=False, subresources=("status", "proxy"))
 PODS = _resource(
     "", "v1", "Pod", "pods", "po", categories=ALL,
-    subresources=("status", "binding", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers", "proxy"),
+    subresources=(
+        "status", "binding", "log", "exec", "attach", "portforward", "eviction", "ephemeralcontainers", "proxy", "resize",
+    ),
 )  # fmt: skip
 CONFIG_MAPS = _resource("", "v1", "ConfigMap", "configmaps", "cm")
 SECRETS = _resource("", "v1", "Secret", "secrets")
@@ -58,6 +60,10 @@ ENDPOINTS = _resource("", "v1", "Endpoints", "endpoints", "ep")
 EVENTS = _resource("", "v1", "Event", "events", "ev")
 SERVICE_ACCOUNTS = _resource("", "v1", "ServiceAccount", "serviceaccounts", "sa", subresources=("token",))
 
+BINDINGS = _resource("", "v1", "Binding", "bindings", verbs=CREATE_ONLY)
+COMPONENT_STATUSES = _resource(
+    "", "v1", "ComponentStatus", "componentstatuses", "cs", namespaced=False, verbs=("get", "list")
+)
 LIMIT_RANGES = _resource("", "v1", "LimitRange", "limitranges", "limits")
 PERSISTENT_VOLUMES = _resource(
     "", "v1", "PersistentVolume", "persistentvolumes", "pv", namespaced=False, subresources=STATUS
@@ -181,6 +187,7 @@ LOCAL_SUBJECT_ACCESS_REVIEWS = _resource(
 
 BUILTIN: tuple[Resource, ...] = (
     NAMESPACES, NODES, PODS, CONFIG_MAPS, SECRETS, SERVICES, ENDPOINTS, EVENTS, SERVICE_ACCOUNTS,
+    BINDINGS, COMPONENT_STATUSES,
     LIMIT_RANGES, PERSISTENT_VOLUMES, PERSISTENT_VOLUME_CLAIMS, POD_TEMPLATES, REPLICATION_CONTROLLERS, RESOURCE_QUOTAS,
     API_SERVICES,
     DEPLOYMENTS, REPLICA_SETS, CONTROLLER_REVISIONS, DAEMON_SETS, STATEFUL_SETS,

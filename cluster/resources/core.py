@@ -29,7 +29,7 @@ from cluster.machinery.objects import (
 from cluster.resources.kind import Kind, text_at
 from cluster.resources.pod_validation import TAINT_EFFECTS
 from cluster.resources.printing import AGE, NAME, NONE, UNKNOWN, Column, field_cell
-from cluster.resources.strategy import GenericStrategy, WriteContext
+from cluster.resources.strategy import GenericStrategy, PlainStrategy, WriteContext
 
 DATA_MAX_BYTES = 1024 * 1024
 """Upper bound of all values of a ConfigMap or Secret together (upstream MaxSecretSize)."""
@@ -276,7 +276,28 @@ def _count_cell(*fields: str) -> Any:
 _DATA = "Number of entries."
 
 
+def _component_cell(field: str) -> Any:
+    """What the condition `Healthy` of a component says."""
+
+    def cell(obj: Obj, now: datetime) -> str:
+        healthy: Obj = next((c for c in obj.get("conditions") or () if c.get("type") == "Healthy"), {})
+        if field == "status":
+            return "Healthy" if healthy.get("status") == "True" else "Unhealthy"
+        return str(healthy.get(field, ""))
+
+    return cell
+
+
 KINDS: Mapping[GroupKind, Kind] = {
+    GroupKind("", "ComponentStatus"): Kind(
+        PlainStrategy(namespaced=False),
+        (
+            NAME,
+            Column("Status", _component_cell("status")),
+            Column("Message", _component_cell("message")),
+            Column("Error", _component_cell("error")),
+        ),
+    ),
     GroupKind("", "Namespace"): Kind(
         NamespaceStrategy(),
         (NAME, Column("Status", field_cell("status", "phase"), description="The status of the namespace"), AGE),

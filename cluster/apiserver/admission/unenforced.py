@@ -22,10 +22,17 @@ TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
 """Where a kind keeps its pod template."""
 
 
+RESIZED = "spec.containers[*].resources: counts for scheduling from now on; running containers keep what they have"
+
+
 class Unenforced(Validating):
     def validate(self, attributes: Attributes) -> None:
         """Never refuses: what must be refused is the pod policy's."""
-        if attributes.operation not in ("CREATE", "UPDATE") or attributes.subresource:
+        if attributes.operation not in ("CREATE", "UPDATE"):
+            return
+        if attributes.subresource == "resize":
+            attributes.warnings.append(RESIZED)
+        if attributes.subresource:
             return
         resource = attributes.descriptor.resource
         kind = (resource.group, resource.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cluster.apiserver.backend import Backend
@@ -11,13 +12,24 @@ from cluster.apiserver.registry import uid_conflict, verbatim_rules
 from cluster.machinery.conditions import set_condition
 from cluster.machinery.errors import BadRequest, conflict
 from cluster.machinery.objects import Key, Obj, field_of, is_deleting, meta_of, with_field
+from cluster.resources.builtin import PODS
 
+BINDING = "io.k8s.api.core.v1.Binding"
 _CREATED: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+async def bind_named(backend: Backend, call: Call) -> Result:
+    """A POST to `bindings`, where the body names the pod: the older way to say the same."""
+    name = meta_of(body_as(call, BINDING)).get("name")
+    if not name:
+        raise BadRequest("a binding names its pod in metadata.name")
+    route = replace(call.route, plural=PODS.plural, name=name, subresource="binding")
+    return await bind(backend, replace(call, route=route, descriptor=backend.catalog.of(PODS)))
 
 
 async def bind(backend: Backend, call: Call) -> Result:
     """Set `spec.nodeName` if it is unset.  Raises Conflict for a pod that is bound, deleted or another incarnation."""
-    body = body_as(call, "io.k8s.api.core.v1.Binding")
+    body = body_as(call, BINDING)
     node = field_of(body, "target", "name", default="")
     kind = field_of(body, "target", "kind", default="Node")
     if not node or kind != "Node":

@@ -10,6 +10,7 @@ from cluster.machinery.objects import Obj, field_of, with_field, without_field
 from cluster.resources.catalog import Descriptor
 from cluster.resources.certificates import prepare_approval, validate_approval
 from cluster.resources.pod import prepare_ephemeral_containers, validate_ephemeral_containers
+from cluster.resources.pod_resize import prepare_resize, validate_resize
 
 RulesOf: TypeAlias = Callable[[Descriptor], Rules]
 
@@ -29,11 +30,17 @@ def approval_rules(descriptor: Descriptor) -> Rules:
     return Rules(prepare_approval, validate_approval, "approval")
 
 
+def resize_rules(descriptor: Descriptor) -> Rules:
+    """Pods: how much cpu and memory their containers ask for."""
+    return Rules(prepare_resize, validate_resize, "resize")
+
+
 RULES: Mapping[str, RulesOf] = {
     "status": status_rules,
     "approval": approval_rules,
     "finalize": finalize_rules,
     "ephemeralcontainers": ephemeral_container_rules,
+    "resize": resize_rules,
 }
 
 
