@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from cluster.machinery.cron import ScheduleError, parse_schedule, zone_stripped
 from cluster.machinery.errors import Cause
@@ -109,6 +108,8 @@ def _validate_zone(zone: str) -> Iterator[Cause]:
 
 def is_time_zone(name: str) -> bool:
     """Whether the host's database of time zones has it."""
+    from zoneinfo import ZoneInfo  # a megabyte that only named zones need
+
     if not _ZONE.match(name) or ".." in name:
         return False
     try:
