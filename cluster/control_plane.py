@@ -122,6 +122,7 @@ class ControlPlane:
                     allowed_host_paths=settings.allowed_host_paths,
                 ),
                 pods_are_routable=settings.runtime != "simulated",
+                front_proxy=trust.front_proxy,
             ),
         )
         await self._api.start()

@@ -141,7 +141,8 @@ def trust_of(credentials: Credentials, clock: Clock) -> Trust:
     def sign(request: bytes, usages: Collection[str], lifetime: timedelta) -> bytes:
         return sign_request(credentials.ca, request, usages=usages, lifetime=lifetime, now=clock.now())
 
-    return Trust(token_key=key, ca_pem=credentials.ca.certificate.decode(), sign=sign)
+    ca_pem = credentials.ca.certificate.decode()
+    return Trust(token_key=key, ca_pem=ca_pem, sign=sign, front_proxy=credentials.front_proxy)
 
 
 async def encrypted_store(store: Store, settings: Settings, entropy: Entropy) -> Store:

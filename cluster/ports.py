@@ -17,6 +17,7 @@ from cluster.base.entropy import Entropy
 
 if TYPE_CHECKING:
     # A server loads no kubelet, an agent no API server.
+    from cluster.apiserver.aggregation import FrontProxy
     from cluster.apiserver.apiserver import ApiServer
     from cluster.apiserver.audit_log import AuditLog
     from cluster.kubelet.host import Host
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 class Trust:
     """What signs service account tokens (P-256), the certificate authority that pods are told to trust, and its signature.
 
-    `sign` makes a certificate of a request, for usages and a lifetime; all PEM.  Raises BadRequestPem.
+    `sign` makes a certificate of a request, for usages and a lifetime; all PEM.  Raises BadRequestPem.  `front_proxy` is
+    what aggregated servers know the API server by, if there may be any.
     """
 
     token_key: ec.EllipticCurvePrivateKey = field(repr=False)
     ca_pem: str
     sign: Callable[[bytes, Collection[str], timedelta], bytes] = field(repr=False)
+    front_proxy: FrontProxy | None = None
 
 
 class Listener(Protocol):

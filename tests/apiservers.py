@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cluster.apiserver.admission.pod_security import PodSecurity
+from cluster.apiserver.aggregation import FrontProxy
 from cluster.apiserver.apiserver import ApiServer, ApiServerSettings
 from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.credentials import ensure_credentials, write_admin_kubeconfig
@@ -43,6 +44,7 @@ async def running(
     ring_events_max: int = RING_EVENTS_MAX,
     port_in_use: Callable[[int], bool] = lambda port: False,
     pod_security: PodSecurity | None = None,
+    front_proxy: FrontProxy | None = None,
     audit: AuditLog | None = None,
 ) -> AsyncIterator[ApiServer]:
     clock = clock or SteppedClock()
@@ -57,6 +59,7 @@ async def running(
             ring_events_max=ring_events_max,
             port_in_use=port_in_use,
             pod_security=pod_security or PodSecurity(),
+            front_proxy=front_proxy,
             audit=audit,
         ),
     )

@@ -17,13 +17,15 @@ from cluster.apiserver.admission.plugins import plugins
 from cluster.apiserver.admission.pod_security import PodSecurity
 from cluster.apiserver.admission.resource_quota import QuotaCharges
 from cluster.apiserver.admission.webhooks import Webhooks
+from cluster.apiserver.aggregation import Aggregation, FrontProxy
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.audit import is_long_running
 from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
+from cluster.apiserver.availability import Availability
 from cluster.apiserver.backend import Backend
-from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap
+from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap, publish_authentication
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
 from cluster.apiserver.custom import CustomResources
@@ -72,7 +74,8 @@ PROXIED_LIMITS = Limits(connections_max=64, idle_max=2)
 class ApiServerSettings:
     """What the operator decides.  `service_account_key` signs tokens (P-256); secrets are not shown by repr.
 
-    `pods_are_routable`: this host can dial pods; else they are reached through their nodes only.
+    `pods_are_routable`: this host can dial pods; else they are reached through their nodes only.  `front_proxy`:
+    how servers behind this one know it; without it they are told of no user.
     """
 
     service_account_key: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -90,6 +93,7 @@ class ApiServerSettings:
     audit: AuditLog | None = None
     pod_security: PodSecurity = field(default_factory=PodSecurity)
     pods_are_routable: bool = False
+    front_proxy: FrontProxy | None = None
 
 
 @frozen
@@ -125,7 +129,6 @@ class ApiServer:
                 Check("poststarthook/bootstrap", lambda: self._bootstrapped),
             ),
         )
-        self._discovery = Discovery(catalog, platform=settings.platform)
         self._openapi = OpenApi(catalog)
         self._rbac = rbac = Rbac(self.state)
         self._node_channels = NodeChannelEndpoint(node_channels, clock)
@@ -185,6 +188,17 @@ class ApiServer:
         self._custom = CustomResources(
             state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
         )
+        self._aggregation = Aggregation(
+            state=self.state,
+            catalog=catalog,
+            resolver=resolver,
+            pool=self._backend.proxied,
+            front_proxy=settings.front_proxy,
+        )
+        self._availability = Availability(
+            aggregation=self._aggregation, transport=self.transport(BOOTSTRAP), clock=clock
+        )
+        self._discovery = Discovery(catalog, platform=settings.platform, elsewhere=self._availability)
         self._api_services = LocalApiServices(
             state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
         )
@@ -213,10 +227,15 @@ class ApiServer:
         self._custom.follow()
         self._api_services.follow()
         self._webhooks.follow()
+        self._aggregation.follow(self._availability.look_again)
         self._supervisor.start("custom resource definitions", self._custom.run)
-        await bootstrap(self.transport(BOOTSTRAP), self._settings.address, self._settings.pools.network)
+        settings = self._settings
+        await bootstrap(self.transport(BOOTSTRAP), settings.address, settings.pools.network)
+        if settings.front_proxy is not None:
+            await publish_authentication(self.transport(BOOTSTRAP), settings.root_ca_pem, settings.front_proxy.ca_pem)
         await self._api_services.synchronise()
         self._supervisor.start("local api services", self._api_services.run)
+        self._supervisor.start("aggregated api services", self._availability.run)
         self._bootstrapped = True
 
     async def stop(self) -> None:
@@ -254,6 +273,16 @@ class ApiServer:
             if leave is not None:
                 leave()
 
+    async def _passed_on(self, request: ApiRequest, user: Identity) -> Reply | None:
+        """The discovery document of a group-version that another server serves."""
+        match request.path.strip("/").split("/"):
+            case ["apis", group, version] if (elsewhere := self._aggregation.serving(group, version)) is not None:
+                return await self._aggregation.pass_on(elsewhere, request, user)
+            case ["openapi", "v3", "apis", group, version] if elsewhere := self._aggregation.serving(group, version):
+                return await self._aggregation.pass_on(elsewhere, request, user)
+            case _:
+                return None
+
     def _non_resource(self, request: ApiRequest) -> Reply:
         for part in (self._discovery, self._openapi, self._health, self._issuer):
             if (reply := part.handle(request)) is not None:
@@ -263,7 +292,8 @@ class ApiServer:
     async def execute(self, request: ApiRequest) -> Executed:
         """Route, authorize and handle, whichever way the request came.  Raises ApiError."""
         verb, code = request.method.lower(), 500
-        route = user = call = result = failure = None
+        route = user = call = failure = None
+        result: Result | None = None
         audit = self._settings.audit
         received_at = None if audit is None else audit.now()
         try:
@@ -273,12 +303,18 @@ class ApiServer:
                 audit.received(request, route)
             user = self._authorizer.acting(request)
             self._authorizer.check(user, route, request)
-            if route.is_resource:
+            if route.is_resource and (elsewhere := self._aggregation.serving(route.group, route.version)):
+                result = await self._aggregation.pass_on(elsewhere, request, user)
+            elif route.is_resource:
                 descriptor = descriptor_of(self._backend.catalog, route)
                 call = Call(request, route, descriptor, user)
                 result = await handler_of(route, descriptor)(self._backend, call)
             else:
-                result = self._node_channels.handle(request, user) or self._non_resource(request)
+                result = (
+                    self._node_channels.handle(request, user)
+                    or await self._passed_on(request, user)
+                    or self._non_resource(request)
+                )
             code = 200
             return Executed(call, result)
         except ApiError as error:

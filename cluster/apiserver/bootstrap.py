@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+import orjson
+
+from cluster.apiserver.aggregation import EXTRA, FRONT_PROXY_NAME, GROUPS, USER
 from cluster.apiserver.authz import MASTERS
 from cluster.apiserver.builtin_objects import builtin_objects, is_outdated
 from cluster.apiserver.default_roles import default_cluster_role_bindings, default_cluster_roles
@@ -21,8 +24,10 @@ from cluster.machinery.resource import Resource
 from cluster.resources.builtin import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
+    CONFIG_MAPS,
     ENDPOINT_SLICES,
     NAMESPACES,
+    ROLES,
     SERVICE_CIDRS,
     SERVICES,
 )
@@ -56,6 +61,32 @@ async def bootstrap(transport: Transport, address: Address | None, network: IPv4
     if address is not None:
         await _created(transport, SERVICES, _service(address))
         await _replaced(transport, ENDPOINT_SLICES, _endpoints(address))
+
+
+async def publish_authentication(transport: Transport, client_ca_pem: str, front_proxy_ca_pem: str) -> None:
+    """How servers behind this one verify who asks: `kube-system/extension-apiserver-authentication` and who may read it.
+
+    Idempotent.  Raises ApiError.  Upstream: pkg/controlplane/controller/clusterauthenticationtrust.
+    """
+    name, reader = "extension-apiserver-authentication", "extension-apiserver-authentication-reader"
+    meta = {"name": name, "namespace": "kube-system"}
+    data = {
+        "client-ca-file": client_ca_pem,
+        "requestheader-allowed-names": orjson.dumps([FRONT_PROXY_NAME]).decode(),
+        "requestheader-client-ca-file": front_proxy_ca_pem,
+        "requestheader-extra-headers-prefix": orjson.dumps([EXTRA]).decode(),
+        "requestheader-group-headers": orjson.dumps([GROUPS]).decode(),
+        "requestheader-username-headers": orjson.dumps([USER]).decode(),
+    }
+    await _replaced(transport, CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["get", "list", "watch"]}
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": reader, "namespace": "kube-system"},
+        "rules": [rule],
+    }
+    await _reconciled(transport, ROLES, role, "rules")
 
 
 async def _created(transport: Transport, resource: Resource, obj: Obj) -> None:

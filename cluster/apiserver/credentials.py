@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cluster.apiserver.aggregation import FRONT_PROXY_NAME, FrontProxy
 from cluster.apiserver.node_authorizer import NODE_PREFIX, NODES_GROUP
 from cluster.base.files import write_atomically
 from cluster.base.pki import (
@@ -41,6 +42,7 @@ class Credentials:
     serving_certificate_file: Path
     serving_key_file: Path
     token_key: bytes
+    front_proxy: FrontProxy
 
 
 def ensure_credentials(directory: Path, names: Sequence[str], *, now: datetime) -> Credentials:
@@ -61,7 +63,18 @@ def ensure_credentials(directory: Path, names: Sequence[str], *, now: datetime) 
     token_key_file = directory / "service-account.key"
     if not token_key_file.exists():
         write_atomically(token_key_file, create_signing_key())
+    front_proxy_ca = _read_pair(directory, "front-proxy-ca")
+    if front_proxy_ca is None:
+        # Of its own: whoever holds a certificate of it is believed about anybody's name.
+        front_proxy_ca = create_ca("reconciler-front-proxy-ca", now=now)
+        _write_pair(directory, "front-proxy-ca", front_proxy_ca)
+    _client_pair(directory, FRONT_PROXY_NAME, front_proxy_ca, FRONT_PROXY_NAME, "", now=now)
     return Credentials(
+        front_proxy=FrontProxy(
+            front_proxy_ca.certificate.decode(),
+            str(directory / f"{FRONT_PROXY_NAME}.crt"),
+            str(directory / f"{FRONT_PROXY_NAME}.key"),
+        ),
         ca=ca,
         ca_file=directory / "ca.crt",
         serving_certificate_file=directory / f"{SERVING}.crt",
@@ -99,7 +112,7 @@ def certificate_ends(directory: Path) -> Mapping[str, datetime]:
 def _client_pair(directory: Path, name: str, ca: KeyPair, user: str, group: str, *, now: datetime) -> KeyPair:
     pair = _read_pair(directory, name)
     if pair is None or needs_renewal(pair.certificate, now=now):
-        pair = issue_client(ca, user, [group], now=now)
+        pair = issue_client(ca, user, [group] if group else [], now=now)
         _write_pair(directory, name, pair)
     return pair
 

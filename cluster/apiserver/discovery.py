@@ -7,10 +7,17 @@ Upstream: apiserver/pkg/endpoints/discovery (legacy), .../discovery/aggregated (
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 
+from cluster.apiserver.discovery_merging import (
+    RemoteGroupVersion,
+    legacy_group,
+    with_aggregated,
+    with_legacy,
+)
 from cluster.apiserver.http import ApiRequest, Reply
 from cluster.machinery.errors import MethodNotAllowed, NotAcceptable
 from cluster.machinery.objects import GroupVersionKind, Obj
@@ -165,21 +172,37 @@ def _kind(gvk: GroupVersionKind) -> Obj:
     return {"group": gvk.group, "version": gvk.version, "kind": gvk.kind}
 
 
-class Discovery:
-    """Answers the discovery paths from `catalog`; documents are encoded once per generation."""
+class Elsewhere(Protocol):
+    """What other servers serve."""
 
-    def __init__(self, catalog: Catalog, *, platform: str) -> None:
+    @property
+    def changes(self) -> int:
+        """Grows with every change."""
+        ...
+
+    def group_versions(self) -> Sequence[RemoteGroupVersion]: ...
+
+
+class Discovery:
+    """Answers the discovery paths from `catalog` and what `elsewhere` knows of other servers.
+
+    Documents are encoded once per generation of both.
+    """
+
+    def __init__(self, catalog: Catalog, *, platform: str, elsewhere: Elsewhere) -> None:
         self._catalog = catalog
         self._platform = platform
-        self._generation = -1
+        self._elsewhere = elsewhere
+        self._generation = (-1, -1)
         self._encoded: dict[tuple[str, str], tuple[bytes, str]] = {}
 
     def handle(self, request: ApiRequest) -> Reply | None:
         """The answer, or None when the path is not one of discovery's.  Raises MethodNotAllowed and NotAcceptable."""
         path = request.path.rstrip("/")
-        if self._generation != self._catalog.generation:
+        generation = (self._catalog.generation, self._elsewhere.changes)
+        if self._generation != generation:
             self._encoded.clear()
-            self._generation = self._catalog.generation
+            self._generation = generation
         if self._document(path, "") is None:
             return None
         if request.method not in ("GET", "HEAD"):
@@ -193,6 +216,12 @@ class Discovery:
         if etag in _tags(request.headers.get("if-none-match", "")):
             return Reply(304, body=b"", headers=headers, content_type=content_type)
         return Reply(body=body, headers=headers, content_type=content_type)
+
+    def _remote(self) -> Sequence[RemoteGroupVersion]:
+        return self._elsewhere.group_versions()
+
+    def _is_elsewhere(self, group: str) -> bool:
+        return any(one.group == group for one in self._remote())
 
     def _encode(self, path: str, form: str) -> tuple[bytes, str]:
         known = self._encoded.get((path, form))
@@ -212,9 +241,11 @@ class Discovery:
             case ["api"]:
                 return aggregated_list(catalog, core=True, version=form) if form else api_versions(catalog)
             case ["apis"]:
-                return aggregated_list(catalog, core=False, version=form) if form else api_group_list(catalog)
-            case ["apis", group] if group and catalog.versions(group):
-                return api_group(catalog, group)
+                if form:
+                    return with_aggregated(aggregated_list(catalog, core=False, version=form), self._remote())
+                return with_legacy(api_group_list(catalog), self._remote())
+            case ["apis", group] if group and (catalog.versions(group) or self._is_elsewhere(group)):
+                return legacy_group(api_group_list(catalog), self._remote(), group)
             case ["api", version] if version in catalog.versions(""):
                 return api_resource_list(catalog, "", version)
             case ["apis", group, version] if group and version in catalog.versions(group):

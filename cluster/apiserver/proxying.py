@@ -18,6 +18,7 @@ from cluster.apiserver.http import ApiRequest, RawConnection, Reply
 from cluster.apiserver.service_resolver import Endpoint
 from cluster.apiserver.streams import IteratedSource
 from cluster.base.http_client import (
+    Headers,
     HttpClient,
     HttpError,
     Response,
@@ -64,7 +65,7 @@ class Destination:
     path: str
     prefix: str = ""
     host: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
 
 
 async def forward(pool: ClientPool, request: ApiRequest, destination: Destination) -> Reply:
@@ -117,7 +118,7 @@ async def _upgraded(
     stack: AsyncExitStack,
     request: ApiRequest,
     destination: Destination,
-    headers: Mapping[str, str],
+    headers: Headers,
     upgrade: str,
 ) -> Reply:
     """The switched connection, carried both ways; any other answer is passed on, and its connection is not kept."""

@@ -49,6 +49,11 @@ _PRIORITIES: Mapping[str, int] = {
 _V2_PRIORITY, _V1_PRIORITY = 30, 15
 
 
+def group_priority_of(group: str, *, default: int) -> int:
+    """Where a built-in group stands among all, higher first; `default` for any other."""
+    return _PRIORITIES.get(group, default)
+
+
 def is_local(api_service: Obj) -> bool:
     """This server itself serves the group-version."""
     return field_of(api_service, "spec", "service") is None
@@ -58,7 +63,7 @@ def local_api_service(group: str, version: str, *, custom: bool) -> Obj:
     """The APIService of a group-version that this server itself serves."""
     group_priority, version_priority = CUSTOM_GROUP_PRIORITY, CUSTOM_VERSION_PRIORITY
     if not custom:
-        group_priority = _PRIORITIES.get(group, GROUP_PRIORITY_MAX // 2)
+        group_priority = group_priority_of(group, default=GROUP_PRIORITY_MAX // 2)
         version_priority = 1 if not group else _V2_PRIORITY if version == "v2" else _V1_PRIORITY
     priorities = {"groupPriorityMinimum": group_priority, "versionPriority": version_priority}
     spec = {"version": version, **priorities}

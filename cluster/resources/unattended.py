@@ -15,7 +15,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("", "ReplicationController"): "no controller runs its pods",
     GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): "it refuses nothing",
     GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): "it refuses nothing",
-    GroupKind("apiregistration.k8s.io", "APIService"): "requests are not passed on",
     GroupKind("apps", "DaemonSet"): "no controller runs its pods",
     GroupKind("apps", "StatefulSet"): "no controller runs its pods",
     GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",

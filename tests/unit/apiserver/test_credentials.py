@@ -37,7 +37,7 @@ def test_a_second_start_reads_what_the_first_made(tmp_path):
 def test_keys_are_readable_by_their_owner_only(tmp_path):
     ensure_credentials(tmp_path / "pki", ["localhost"], now=NOW)
     keys = list((tmp_path / "pki").glob("*.key"))
-    assert len(keys) == 3
+    assert len(keys) == 5
     assert all(stat.S_IMODE(key.stat().st_mode) == 0o600 for key in keys)
 
 
@@ -68,7 +68,11 @@ def test_each_certificate_says_when_it_ends(tmp_path):
         tmp_path / "k", credentials, directory=tmp_path, host="127.0.0.1", port=6443, name="r", now=NOW
     )
     year = NOW + timedelta(days=365)
-    assert certificate_ends(tmp_path) == {"admin": year, "apiserver": year, "ca": NOW + timedelta(days=3650)}
+    leaves, authorities = ("admin", "apiserver", "front-proxy-client"), ("ca", "front-proxy-ca")
+    assert certificate_ends(tmp_path) == {
+        **dict.fromkeys(leaves, year),
+        **dict.fromkeys(authorities, NOW + timedelta(days=3650)),
+    }
 
 
 async def test_a_running_server_renews_and_warns_of_what_it_cannot(records):

@@ -18,13 +18,22 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 KUBECTL = f"{AGGREGATED},{AGGREGATED.replace('v=v2', 'v=v2beta1')},application/json"
 
 
+class Nowhere:
+    """No other servers."""
+
+    changes = 0
+
+    def group_versions(self):
+        return ()
+
+
 def _get(discovery, path, accept="", **headers):
     return discovery.handle(ApiRequest("GET", path, Identity("tester"), headers={"accept": accept, **headers}))
 
 
 @pytest.fixture
 def discovery():
-    return Discovery(builtin_catalog(), platform="linux/amd64")
+    return Discovery(builtin_catalog(), platform="linux/amd64", elsewhere=Nowhere())
 
 
 def test_the_documents_are_those_last_looked_at():
@@ -93,7 +102,7 @@ def test_an_unchanged_document_is_not_sent_twice(discovery):
 
 def test_a_new_resource_shows_at_once():
     catalog = builtin_catalog()
-    discovery = Discovery(catalog, platform="linux/amd64")
+    discovery = Discovery(catalog, platform="linux/amd64", elsewhere=Nowhere())
     tag = _get(discovery, "/apis").headers["ETag"]
     assert _get(discovery, "/apis/stable.example.com/v1") is None
     resource = replace(CONFIG_MAPS, group="stable.example.com", plural="crontabs", kind="CronTab")
