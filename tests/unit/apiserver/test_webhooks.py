@@ -16,7 +16,9 @@ from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.http import ApiRequest, Reply
 from cluster.machinery.objects import Obj
 from tests.apiservers import ADMIN, running
+from tests.contract.transport_suite import pod
 from tests.https_servers import Answered, HttpsPeer, Received, https_peer
+from tests.unit.apiserver.test_streams import EchoNode
 
 PATHS = {"Mutating": "mutatingwebhookconfigurations", "Validating": "validatingwebhookconfigurations"}
 Say = Callable[[Obj], Obj]
@@ -115,7 +117,7 @@ async def _world(tmp_path: Path) -> AsyncIterator[World]:
     async def forward(request: Received) -> Answered:
         return await answer[0](request)
 
-    async with https_peer(tmp_path, forward, "127.0.0.1") as peer, running() as api:
+    async with https_peer(tmp_path, forward, "127.0.0.1") as peer, running(node_channels=EchoNode()) as api:
         made = World(api, peer)
         answer.append(made.answer)
         yield made
@@ -371,6 +373,34 @@ async def test_a_scale_is_shown_as_a_scale(world: World) -> None:
         {"replicas": 9},
         {"replicas": 1},
     )
+
+
+async def test_a_connection_is_asked_about_by_its_options(world: World) -> None:
+    made = {**pod("p"), "spec": {**pod("p")["spec"], "nodeName": "n"}}
+    assert (await world.request("POST", "/api/v1/namespaces/default/pods", made)).status == 201
+    await world.hook("Validating", "x", deny(message="no shells"), rules=[rule("pods/exec", "CONNECT")])
+    query = {"command": ["sh", "-c", "x"], "stdin": ["true"], "container": ["c"]}
+    refused = await world.request("GET", "/api/v1/namespaces/default/pods/p/exec", query=query)
+    assert (refused.status, "no shells" in body_of(refused)["message"]) == (400, True)
+    ((_, request),) = world.asked
+    assert (request["operation"], request["subResource"], request["name"]) == ("CONNECT", "exec", "p")
+    assert request["object"] == {
+        "apiVersion": "v1",
+        "kind": "PodExecOptions",
+        "stdin": True,
+        "container": "c",
+        "command": ["sh", "-c", "x"],
+    }
+
+
+async def test_an_eviction_and_a_binding_are_created(world: World) -> None:
+    assert (await world.request("POST", "/api/v1/namespaces/default/pods", pod("p"))).status == 201
+    both = [rule("pods/binding", "CREATE"), rule("pods/eviction", "CREATE")]
+    await world.hook("Validating", "x", deny(message="stay"), rules=both)
+    path = "/api/v1/namespaces/default/pods/p"
+    assert (await world.request("POST", f"{path}/binding", {"target": {"kind": "Node", "name": "n"}})).status == 400
+    assert (await world.request("POST", f"{path}/eviction", {"metadata": {"name": "p"}})).status == 400
+    assert [request["kind"]["kind"] for _, request in world.asked] == ["Binding", "Eviction"]
 
 
 def webhook(**changes: Any) -> Obj:
