@@ -126,9 +126,9 @@ class Roles:
         words = ["--filter", f"label=io.reconciler.managed={cluster_id}", "--filter", "name=^k8s_web_"]
         return sorted(run(["docker", "ps", "--no-trunc", "-q", *words]).stdout.split())
 
-    def inside(self, container: str, code: str) -> str:
+    def inside(self, container: str, code: str, *, check: bool = True) -> str:
         """Run Python in a container, past every part of ours."""
-        return run(["docker", "exec", container, PYTHON, "-c", textwrap.dedent(code)]).stdout
+        return run(["docker", "exec", container, PYTHON, "-c", textwrap.dedent(code)], check=check).stdout
 
 
 def _is_ready(obj: Any) -> bool:
