@@ -7,15 +7,15 @@ Implementations: `Informer` (`client.informer`: list, then watch, its own copy) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from cluster.base.values import frozen
 from cluster.machinery.objects import Key, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """An object changed: `old` is None when it is new to this view, `new` is None when it is gone.
 

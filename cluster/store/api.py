@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from cluster.base.values import frozen
+
 VALUE_SIZE_MAX_BYTES = 1_572_864
 """Largest value accepted, as upstream's etcd default (1.5 MiB)."""
 
@@ -31,7 +33,7 @@ TRANSACTION_SIZE_MAX_BYTES = 16 * 1024 * 1024
 """Most bytes of values accepted in one transaction."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """A key's value as written at `revision`; `created_revision` is when the key last came into being."""
 
@@ -41,7 +43,7 @@ class Record:
     created_revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """One key changed at `revision`: `record` is its new state (None: deleted), `previous` the state before (None: new)."""
 
@@ -60,7 +62,7 @@ class Page:
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Put:
     """Write a value.  `expect` is the revision the key must have now: 0 absent, None whatever.  `lease` 0: stays."""
 
@@ -70,7 +72,7 @@ class Put:
     lease: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delete:
     """Remove a key.  Removing an absent key is a Conflict unless `expect` is None."""
 

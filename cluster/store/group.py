@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cluster.base.values import frozen
 from cluster.store.api import Event, Operation, Put, Record
 from cluster.store.transaction import plan_transaction
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """A transaction that waits, and where its answer goes: the revision, or why not."""
 
@@ -36,7 +37,7 @@ class Asked:
             self.answer.set_exception(error)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decided:
     """What `asked` will have done, at `revision`; without events it changes nothing and answers the revision before."""
 

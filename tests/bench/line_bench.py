@@ -1,7 +1,7 @@
 """The straight line: from the end of `git commit` to the changed container running, against `docker run -d` of its image.
 
 Also what the daemon costs at rest: time until ready, memory, processor.  Run it alone on a quiet host with Docker, as
-root: `python -m tests.bench.line_bench [ROUNDS]`.  What it measures against is measured in turns, in the same run.
+root: `python -m tests.bench.line_bench [ROUNDS | --examples]`.  What it measures against is measured in turns, in the same run.
 """
 
 from __future__ import annotations
@@ -74,6 +74,25 @@ def measure(rounds: int) -> list[Row]:
     ]
 
 
+def measure_examples() -> list[Row]:
+    """What everything in one process costs at rest, a whole minute after the examples became healthy."""
+    subprocess.run([sys.executable, str(ROOT / "examples-repo/images/build")], check=True, capture_output=True)
+    examples = ROOT / "examples-repo"
+    files = {str(path.relative_to(examples)): path.read_text() for path in (examples / "apps").rglob("*.yaml")}
+    with running_daemon(files) as daemon:
+        for name in sorted(path.name for path in (examples / "apps").iterdir()):
+            daemon.kubectl("wait", "--for=create", f"deployment/{name}", "--timeout=60s")
+            daemon.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s")
+        time.sleep(60)
+        before, begun = cpu_s(daemon.pid), time.perf_counter()
+        time.sleep(IDLE_S)
+        percent = 100 * (cpu_s(daemon.pid) - before) / (time.perf_counter() - begun)
+        return [
+            Row("memory at rest, the examples", pss_mib(daemon.pid), "MiB", 110),
+            Row("processor at rest, the examples", percent, "%", 0.5),
+        ]
+
+
 def one_commit(daemon: Daemon, number: int) -> float:
     """Seconds from the end of `git commit` to the engine's word that the container with that commit's value runs."""
     path = daemon.repository / "line.yaml"
@@ -118,4 +137,7 @@ def started_containers(filters: dict[str, list[str]]) -> Iterator[Iterator[tuple
 
 
 if __name__ == "__main__":
-    print_table(measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS))
+    if "--examples" in sys.argv:
+        print_table(measure_examples())
+    else:
+        print_table(measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS))

@@ -6,11 +6,11 @@ Plugins are synchronous: they decide from the object and the server's own state,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from cluster.apiserver.call import Call
 from cluster.apiserver.http import Identity
+from cluster.base.values import frozen
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.catalog import Descriptor
@@ -18,7 +18,7 @@ from cluster.resources.catalog import Descriptor
 Operation: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attributes:
     """One request to be admitted.
 
