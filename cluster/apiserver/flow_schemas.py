@@ -21,6 +21,7 @@ LEVELS = TableId(GROUP, "prioritylevelconfigurations")
 SEATS_TOTAL = 200
 """Requests that wait for something at the same time, over all levels; each level has its share of them."""
 QUEUE_DEFAULT_MAX = 50
+FLOWS_KEPT_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,26 @@ class FlowSchemas:
         self._tables = state.table(SCHEMAS), state.table(LEVELS)
         self._as_of = (-1, -1)
         self._schemas: tuple[_Schema, ...] = ()
+        self._known: dict[tuple[str, tuple[str, ...], str, str, str, str], Flow] = {}
 
     def flow_of(self, user: Identity, route: Route) -> Flow:
         self._refresh()
+        key = (
+            user.name,
+            tuple(user.groups),
+            route.verb,
+            route.group,
+            route.resource_path or route.path,
+            route.namespace,
+        )
+        flow = self._known.get(key)
+        if flow is None:
+            if len(self._known) >= FLOWS_KEPT_MAX:
+                self._known.clear()
+            flow = self._known[key] = self._matched(user, route)
+        return flow
+
+    def _matched(self, user: Identity, route: Route) -> Flow:
         for schema in self._schemas:
             if any(_rule_matches(rule, user, route) for rule in schema.rules):
                 who = {"ByUser": user.name, "ByNamespace": route.namespace}.get(schema.by, "")
@@ -74,6 +92,7 @@ class FlowSchemas:
         if as_of == self._as_of:
             return
         self._as_of = as_of
+        self._known.clear()
         levels = levels_of([self._state.obj(row) for row in self._tables[1].ordered()])
         self._schemas = schemas_of([self._state.obj(row) for row in self._tables[0].ordered()], levels)
 
