@@ -41,6 +41,7 @@ def goes_on(roles: Roles, url: str) -> None:
             roles.inside(before[0], "open('/tmp/sick', 'w')")
         after = eventually(
             lambda before=before: len(now := roles.containers()) == 2 and now != before and now,
+            within_s=90,  # Hurt often, it is restarted with back-off.
             what=f"a {hurt} container is replaced",
         )
         assert len({*before} & {*after}) == 1
