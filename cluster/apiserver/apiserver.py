@@ -41,6 +41,7 @@ from cluster.apiserver.local_api_services import LocalApiServices
 from cluster.apiserver.node_channels import NodeChannelEndpoint
 from cluster.apiserver.oidc import Oidc
 from cluster.apiserver.openapi import OpenApi
+from cluster.apiserver.policy_status import PolicyStatuses
 from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.rendering import error_reply, reply_of
@@ -149,7 +150,9 @@ class ApiServer:
         resolver = ServiceResolver(self.state)
         self._dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
         webhook_client = WebhookClient(resolver, self._dialer)
-        self._webhooks = Webhooks(state=self.state, catalog=catalog, entropy=entropy, client=webhook_client)
+        self._webhooks = Webhooks(
+            state=self.state, catalog=catalog, entropy=entropy, client=webhook_client, authorizer=self._authorizer
+        )
         registry = Registry(
             store=store,
             state=self.state,
@@ -158,6 +161,7 @@ class ApiServer:
             admission=Admission(
                 plugins(
                     state=self.state,
+                    catalog=catalog,
                     clock=clock,
                     entropy=entropy,
                     authorizer=self._authorizer,
@@ -186,6 +190,9 @@ class ApiServer:
         )
 
         self._custom = CustomResources(
+            state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
+        )
+        self._policy_statuses = PolicyStatuses(
             state=self.state, catalog=catalog, clock=clock, transport=self.transport(BOOTSTRAP)
         )
         self._aggregation = Aggregation(
@@ -226,9 +233,11 @@ class ApiServer:
         self._services.follow()
         self._custom.follow()
         self._api_services.follow()
+        self._policy_statuses.follow()
         self._webhooks.follow()
         self._aggregation.follow(self._availability.look_again)
         self._supervisor.start("custom resource definitions", self._custom.run)
+        self._supervisor.start("admission policy statuses", self._policy_statuses.run)
         settings = self._settings
         await bootstrap(self.transport(BOOTSTRAP), settings.address, settings.pools.network)
         if settings.front_proxy is not None:
@@ -308,6 +317,8 @@ class ApiServer:
             elif route.is_resource:
                 descriptor = descriptor_of(self._backend.catalog, route)
                 call = Call(request, route, descriptor, user)
+                if descriptor.deprecation:
+                    call.warnings.append(descriptor.deprecation)
                 result = await handler_of(route, descriptor)(self._backend, call)
             else:
                 result = (

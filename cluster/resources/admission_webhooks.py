@@ -10,11 +10,12 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from cluster.machinery.errors import Cause
-from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required
+from cluster.machinery.field_errors import duplicate, invalid, not_supported, required
 from cluster.machinery.names import subdomain_errors
 from cluster.machinery.objects import GroupKind, Obj
 from cluster.resources.defaulting import each, filled
 from cluster.resources.kind import Kind
+from cluster.resources.match_conditions import validate_conditions, validate_expressions
 from cluster.resources.pod_validation import validate_label_selector
 from cluster.resources.printing import AGE, NAME, Column
 from cluster.resources.strategy import GenericStrategy
@@ -90,8 +91,9 @@ def _validate_webhook(webhook: Obj, path: str, *, mutating: bool) -> Iterator[Ca
     )
     for selector in ("namespaceSelector", "objectSelector"):
         yield from validate_label_selector(webhook.get(selector), f"{path}.{selector}")
-    if webhook.get("matchConditions"):
-        yield forbidden(f"{path}.matchConditions", "is not supported by this cluster")
+    conditions = webhook.get("matchConditions") or ()
+    yield from validate_conditions(conditions, f"{path}.matchConditions")
+    yield from validate_expressions(conditions, f"{path}.matchConditions")
     yield from validate_client_config(webhook.get("clientConfig") or {}, f"{path}.clientConfig")
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cluster.machinery.cel.check import check_rules
 from cluster.machinery.errors import Cause
-from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required
+from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required, too_long
 from cluster.machinery.names import label_errors, service_name_errors, subdomain_errors
 from cluster.machinery.objects import GroupKind, Obj, annotations_of, field_of, name_of
-from cluster.machinery.schema import check_structural
+from cluster.machinery.schema import check_structural, has_rules
 from cluster.resources.defaulting import each, filled
 from cluster.resources.field_path import FieldPathError, parse_field_path, plain_path
 from cluster.resources.kind import Kind
@@ -25,6 +24,7 @@ SCOPES = ("Cluster", "Namespaced")
 COLUMN_TYPES = ("integer", "number", "string", "boolean", "date")
 APPROVED = "api-approved.kubernetes.io"
 SELECTABLE_MAX = 8
+DEPRECATION_MAX = 256
 
 
 class CrdStrategy(GenericStrategy):
@@ -148,7 +148,15 @@ def _validate_version(version: Obj, path: str) -> Iterator[Cause]:
         yield required(f"{path}.schema.openAPIV3Schema", "schemas are required")
     else:
         at = f"{path}.schema.openAPIV3Schema"
-        yield from check_structural(schema, at) or check_rules(schema, at)
+        yield from check_structural(schema, at) or _check_rules(schema, at)
+    if warning := version.get("deprecationWarning"):
+        at = f"{path}.deprecationWarning"
+        if not version.get("deprecated"):
+            yield invalid(at, warning, "can only be set for deprecated versions")
+        if len(warning) > DEPRECATION_MAX:
+            yield too_long(at, DEPRECATION_MAX)
+        elif not warning.isprintable():
+            yield invalid(at, warning, "must only contain printable UTF-8 characters; non-printable character found")
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         at = f"{path}.additionalPrinterColumns[{index}]"
         if not column.get("name"):
@@ -168,6 +176,14 @@ def _validate_version(version: Obj, path: str) -> Iterator[Cause]:
         yield from _validate_plain_path(scale.get("statusReplicasPath") or "", f"{at}.statusReplicasPath", ".status.")
         if selector := scale.get("labelSelectorPath"):
             yield from _validate_plain_path(selector, f"{at}.labelSelectorPath", ".")
+
+
+def _check_rules(schema: Obj, path: str) -> tuple[Cause, ...]:
+    if not has_rules(schema):
+        return ()
+    from cluster.machinery.cel.check import check_rules  # the expression language is loaded with the first rule
+
+    return check_rules(schema, path)
 
 
 def _validate_path(text: str, path: str) -> Iterator[Cause]:

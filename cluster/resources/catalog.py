@@ -14,6 +14,7 @@ from cluster.machinery.objects import GroupKind, Obj
 from cluster.machinery.resource import Resource
 from cluster.machinery.schema import Node
 from cluster.resources import (
+    admission_policies,
     admission_webhooks,
     apiextensions,
     apiregistration,
@@ -71,7 +72,7 @@ class Descriptor:
     `storage` names the resource whose rows it shares; `to_storage` and `from_storage` convert whole objects (identity for
     all but those served in several versions or groups).  `definition` is the schema's name in OpenAPI.  `custom` marks
     resources of a CRD, described by `schema` (their openAPIV3Schema): they take no strategic merge patches, and are pruned
-    and defaulted by schema.
+    and defaulted by schema.  `deprecation` is what users of this version are told; empty for most.
     """
 
     resource: Resource
@@ -85,11 +86,12 @@ class Descriptor:
     from_storage: Callable[[Obj], Obj] = same
     custom: bool = False
     schema: Obj = field(default_factory=dict)
+    deprecation: str = ""
 
     @property
     def is_stored(self) -> bool:
         """Whether its objects are served as they are stored."""
-        return self.resource is self.storage or self.resource == self.storage
+        return self.from_storage is same
 
 
 class Catalog:
@@ -216,6 +218,7 @@ def _generic(resource: Resource) -> Strategy:
 _KINDS: Mapping[GroupKind, Kind] = {
     group_kind: kind
     for module in (
+        admission_policies,
         admission_webhooks,
         apiextensions,
         apiregistration,

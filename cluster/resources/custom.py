@@ -6,17 +6,16 @@ Upstream: apiextensions-apiserver/pkg/registry/customresource, pkg/apiserver/cus
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cluster.machinery.cel import Budget
-from cluster.machinery.cel.rules import Rules, broken_rules, compile_rules
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import invalid
 from cluster.machinery.objects import Obj, field_of, generation_of, meta_of, with_field
 from cluster.machinery.resource import Resource
-from cluster.machinery.schema import ABSENT, Node, apply_defaults, compile_structural, validate
+from cluster.machinery.schema import ABSENT, Node, apply_defaults, compile_structural, has_rules, prune, validate
 from cluster.machinery.timestamps import age_of
 from cluster.resources.catalog import Descriptor, same
 from cluster.resources.field_path import parse_field_path, plain_path
@@ -24,6 +23,9 @@ from cluster.resources.kind import metadata_fields, text_at
 from cluster.resources.printing import DEFAULT_COLUMNS, NAME, Cell, Column
 from cluster.resources.schemas import nodes
 from cluster.resources.strategy import GenericStrategy, ScaleFields, WriteContext
+
+if TYPE_CHECKING:
+    from cluster.machinery.cel.rules import Rules
 
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -45,11 +47,14 @@ class CustomStrategy(GenericStrategy):
     has_generation = True
     unconditional_update = False
 
-    def __init__(self, node: Node, *, namespaced: bool, has_status: bool, scale: ScaleFields | None) -> None:
+    def __init__(
+        self, node: Node, *, namespaced: bool, has_status: bool, has_rules: bool, scale: ScaleFields | None
+    ) -> None:
         self.namespaced = namespaced
         self.has_status = has_status
         self.scale = scale
         self._node = node
+        self._has_rules = has_rules
 
     def default(self, obj: Obj) -> Obj:
         return apply_defaults(self._node, obj)
@@ -77,6 +82,8 @@ class CustomStrategy(GenericStrategy):
     @cached_property
     def _rules(self) -> Rules | None:
         # Compiled when first needed: a server may hold hundreds of definitions that nobody writes objects of.
+        from cluster.machinery.cel.rules import compile_rules
+
         return compile_rules(self._node)
 
     def _validate(self, obj: Obj) -> tuple[Cause, ...]:
@@ -87,8 +94,11 @@ class CustomStrategy(GenericStrategy):
 
     def _causes(self, obj: Obj, old: Any) -> tuple[Cause, ...]:
         found = validate(self._node, obj, old=old)
-        if self._rules is None:
+        if not self._has_rules or self._rules is None:
             return found
+        from cluster.machinery.cel import Budget
+        from cluster.machinery.cel.rules import broken_rules
+
         if any(cause.reason in _BLOCKING for cause in found):
             return (*found, _UNCHECKED)
         return (*found, *broken_rules(self._rules, obj, old, Budget()))
@@ -100,9 +110,19 @@ class CustomStrategy(GenericStrategy):
 def custom_descriptors(crd: Obj) -> tuple[Descriptor, ...]:
     """One descriptor per served version of a CRD that passed validation."""
     spec = crd["spec"]
-    storage = next(version for version in spec["versions"] if version.get("storage"))
-    stored = resource_of(spec, storage)
-    return tuple(_descriptor(spec, version, stored) for version in spec["versions"] if version.get("served"))
+    version = next(version for version in spec["versions"] if version.get("storage"))
+    stored_in = field_of(crd, "status", "storedVersions", default=())
+    storage = Storage(resource_of(spec, version), _node_of(version), set(stored_in) <= {version["name"]})
+    return tuple(_descriptor(spec, version, storage) for version in spec["versions"] if version.get("served"))
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What the rows of a custom resource are: `is_uniform` when none was written before the storage version changed."""
+
+    resource: Resource
+    node: Node
+    is_uniform: bool
 
 
 def resource_of(spec: Obj, version: Obj) -> Resource:
@@ -121,27 +141,46 @@ def resource_of(spec: Obj, version: Obj) -> Resource:
     )
 
 
-def _descriptor(spec: Obj, version: Obj, stored: Resource) -> Descriptor:
+def _schema_of(version: Obj) -> Obj:
+    schema: Obj = field_of(version, "schema", "openAPIV3Schema", default={"type": "object"})
+    return schema
+
+
+def _node_of(version: Obj) -> Node:
+    return compile_structural(_schema_of(version), object_meta=nodes()[_OBJECT_META])
+
+
+def _descriptor(spec: Obj, version: Obj, storage: Storage) -> Descriptor:
     resource = resource_of(spec, version)
-    schema = field_of(version, "schema", "openAPIV3Schema", default={"type": "object"})
-    node = compile_structural(schema, object_meta=nodes()[_OBJECT_META])
+    is_stored = storage.resource.version == resource.version
+    node = storage.node if is_stored else _node_of(version)
     strategy = CustomStrategy(
-        node, namespaced=resource.namespaced, has_status="status" in resource.subresources, scale=_scale_of(version)
+        node,
+        namespaced=resource.namespaced,
+        has_status="status" in resource.subresources,
+        has_rules=has_rules(_schema_of(version)),
+        scale=_scale_of(version),
     )
-    plain = stored.version == resource.version
     return Descriptor(
         resource=resource,
         node=node,
         strategy=strategy,
         columns=_columns_of(version),
-        storage=stored,
+        storage=storage.resource,
         definition=definition_name(resource),
         selectable={**metadata_fields(resource), **_selectable_of(version)},
-        to_storage=same if plain else _in_version(stored.api_version),
-        from_storage=same if plain and not has_defaults(node) else _read_as(resource.api_version, node),
+        to_storage=same if is_stored else _in_version(storage.resource.api_version, storage.node),
+        from_storage=_reader(resource.api_version, node, is_plain=is_stored and storage.is_uniform),
         custom=True,
-        schema=schema,
+        schema=_schema_of(version),
+        deprecation=_deprecation_of(version, resource),
     )
+
+
+def _deprecation_of(version: Obj, resource: Resource) -> str:
+    if not version.get("deprecated"):
+        return ""
+    return str(version.get("deprecationWarning") or f"{resource.api_version} {resource.kind} is deprecated")
 
 
 def definition_name(resource: Resource) -> str:
@@ -156,12 +195,17 @@ def has_defaults(node: Node) -> bool:
     return node.has_default or any(has_defaults(part) for part in parts if part.name != "v1.ObjectMeta")
 
 
-def _in_version(api_version: str) -> Callable[[Obj], Obj]:
-    return lambda obj: {**obj, "apiVersion": api_version}
+def _in_version(api_version: str, node: Node) -> Callable[[Obj], Obj]:
+    """Conversion `None`: the same fields, as far as the other version's schema has them."""
+    return lambda obj: prune(node, {**obj, "apiVersion": api_version})
 
 
-def _read_as(api_version: str, node: Node) -> Callable[[Obj], Obj]:
-    return lambda obj: apply_defaults(node, {**obj, "apiVersion": api_version})
+def _reader(api_version: str, node: Node, *, is_plain: bool) -> Callable[[Obj], Obj]:
+    """How a row is read; `is_plain` when all were written in this version."""
+    if is_plain:
+        return (lambda obj: apply_defaults(node, obj)) if has_defaults(node) else same
+    convert = _in_version(api_version, node)
+    return lambda obj: apply_defaults(node, obj if obj.get("apiVersion") == api_version else convert(obj))
 
 
 def _scale_of(version: Obj) -> ScaleFields | None:

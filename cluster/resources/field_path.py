@@ -1,7 +1,7 @@
 """The simple JSONPath of CRDs: printer columns, selectable fields, scale paths.
 
-Served: `.a.b`, `['a.b']`, `[0]`, `[*]` and `[?(@.a=="x")]`, as upstream's client-go/util/jsonpath reads them.  Anything else is
-refused when the CRD is checked.
+Served: `.a.b`, `.*`, `['a.b']`, `[0]`, `[1:3]`, `[*]` and `[?(@.a=="x")]` (also `!=`, numbers, booleans), as upstream's
+client-go/util/jsonpath reads them.  Anything else is refused when the CRD is checked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from cluster.machinery.objects import Obj
 
@@ -18,9 +20,11 @@ PATH_MAX = 512
 _STEP = re.compile(
     r"""\.(?P<name>[A-Za-z0-9_\-/]+(?:\\\.[A-Za-z0-9_\-/]+)*)"""
     r"""|\[(?P<index>-?[0-9]+)\]"""
-    r"""|(?P<all>\[\*\])"""
+    r"""|\[(?P<slice>(?:-?[0-9]{1,9})?:(?:-?[0-9]{1,9})?)\]"""
+    r"""|(?P<all>\[\*\]|\.\*)"""
     r"""|\[(?P<quote>['"])(?P<key>[^'"]+)(?P=quote)\]"""
-    r"""|\[\?\(\s*@\.(?P<field>[A-Za-z0-9_\-.]+)\s*==\s*(?P<mark>['"])(?P<value>[^'"]*)(?P=mark)\s*\)\]"""
+    r"""|\[\?\(\s*@\.(?P<field>[A-Za-z0-9_\-.]+)\s*(?P<test>==|!=)\s*"""
+    r"""(?:(?P<mark>['"])(?P<value>[^'"]*)(?P=mark)|(?P<plain>true|false|-?(?:0|[1-9][0-9]{0,14})))\s*\)\]"""
 )
 
 Step = Callable[[Any], Sequence[Any]]
@@ -62,11 +66,15 @@ def plain_path(text: str) -> tuple[str, ...]:
 
 def _step_of(match: re.Match[str]) -> Step:
     if match["all"]:
-        return lambda value: value if isinstance(value, list) else ()
+        return _every
+    if match["slice"]:
+        start, _, stop = match["slice"].partition(":")
+        return _slice(int(start) if start else None, int(stop) if stop else None)
     if match["index"]:
         return _item(int(match["index"]))
     if match["field"]:
-        return _chosen(tuple(match["field"].split(".")), match["value"])
+        wanted = match["value"] if match["plain"] is None else orjson.loads(match["plain"])
+        return _chosen(tuple(match["field"].split(".")), wanted, negated=match["test"] == "!=")
     return _field(match["key"] or match["name"].replace("\\.", "."))
 
 
@@ -78,10 +86,19 @@ def _item(index: int) -> Step:
     return lambda value: (value[index],) if isinstance(value, list) and -len(value) <= index < len(value) else ()
 
 
-def _chosen(path: tuple[str, ...], wanted: str) -> Step:
+def _every(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else tuple(value.values()) if isinstance(value, Mapping) else ()
+
+
+def _slice(start: int | None, stop: int | None) -> Step:
+    return lambda value: value[start:stop] if isinstance(value, list) else ()
+
+
+def _chosen(path: tuple[str, ...], wanted: Any, *, negated: bool) -> Step:
     def matches(item: Any) -> bool:
         for name in path:
             item = item.get(name) if isinstance(item, Mapping) else None
-        return bool(item == wanted)
+        # A field that is absent equals nothing, and differs from nothing.
+        return item is not None and (type(item) is type(wanted) and item == wanted) is not negated
 
     return lambda value: [item for item in value if matches(item)] if isinstance(value, list) else ()

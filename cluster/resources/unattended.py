@@ -13,8 +13,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("", "PersistentVolume"): "it is not bound to claims",
     GroupKind("", "PersistentVolumeClaim"): "no volume is bound to it",
     GroupKind("", "ReplicationController"): "no controller runs its pods",
-    GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): "it refuses nothing",
-    GroupKind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): "it refuses nothing",
     GroupKind("apps", "DaemonSet"): "no controller runs its pods",
     GroupKind("apps", "StatefulSet"): "no controller runs its pods",
     GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",

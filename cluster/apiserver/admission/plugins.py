@@ -15,6 +15,7 @@ from cluster.apiserver.admission.node_restriction import NodeRestriction
 from cluster.apiserver.admission.node_taints import TaintNodesByCondition
 from cluster.apiserver.admission.pod_security import PodPolicy, PodSecurity
 from cluster.apiserver.admission.pod_security_standards import PodSecurityStandards
+from cluster.apiserver.admission.policy import Policies
 from cluster.apiserver.admission.priority import Priority
 from cluster.apiserver.admission.runtime_class import RuntimeClass
 from cluster.apiserver.admission.service_account import ServiceAccount
@@ -26,10 +27,18 @@ from cluster.apiserver.rbac import Rbac
 from cluster.apiserver.state import State
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
+from cluster.resources.catalog import Catalog
 
 
 def plugins(
-    *, state: State, clock: Clock, entropy: Entropy, authorizer: Authorizer, rbac: Rbac, pod_security: PodSecurity
+    *,
+    state: State,
+    catalog: Catalog,
+    clock: Clock,
+    entropy: Entropy,
+    authorizer: Authorizer,
+    rbac: Rbac,
+    pod_security: PodSecurity,
 ) -> Sequence[Plugin]:
     """Upstream's order where both have a plugin: mutations before the checks that see their result."""
     return (
@@ -49,5 +58,6 @@ def plugins(
         CertificateRequests(authorizer, clock),
         PodPolicy(pod_security),
         PodSecurityStandards(state),
+        Policies(state=state, catalog=catalog, authorizer=authorizer),
         Unenforced(),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from loguru import logger
@@ -18,15 +18,18 @@ from loguru import logger
 from cluster.apiserver.admission.api import Attributes, replaced
 from cluster.apiserver.admission.match import GROUP, Criteria, Matcher, criteria_of
 from cluster.apiserver.admission.review import InvalidReview, Verdict, review_of, verdict_of
+from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.state import Row, State, TableId, subscriptions
 from cluster.apiserver.webhook_client import WebhookClient, WebhookFailed
 from cluster.base.entropy import Entropy
 from cluster.machinery.errors import ApiError, BadRequest, InternalError
 from cluster.machinery.objects import Obj, meta_of, name_of
 from cluster.machinery.patch import json_patch
-from cluster.machinery.selectors import SelectorError
 from cluster.resources.admission_webhooks import TIMEOUT_DEFAULT_S
 from cluster.resources.catalog import Catalog, Descriptor
+
+if TYPE_CHECKING:
+    from cluster.machinery.cel.admission import Condition
 
 MUTATING = TableId(GROUP, "mutatingwebhookconfigurations")
 VALIDATING = TableId(GROUP, "validatingwebhookconfigurations")
@@ -55,6 +58,7 @@ class Webhook:
     name: str
     client_config: Obj
     criteria: Criteria
+    conditions: Sequence[Condition]
     timeout_s: float
     ignores_failure: bool
     has_side_effects: bool
@@ -75,8 +79,11 @@ class _Round:
 class Webhooks:
     """Follows the configurations in the server's own state."""
 
-    def __init__(self, *, state: State, catalog: Catalog, entropy: Entropy, client: WebhookClient) -> None:
+    def __init__(
+        self, *, state: State, catalog: Catalog, entropy: Entropy, client: WebhookClient, authorizer: Authorizer
+    ) -> None:
         self._state = state
+        self._authorizer = authorizer
         self._entropy = entropy
         self._client = client
         self._matcher = Matcher(state, catalog)
@@ -119,7 +126,7 @@ class Webhooks:
         matched = [
             (webhook, version)
             for webhook in self._validating
-            if (version := self._matcher.match(webhook.criteria, attributes)) is not None
+            if (version := self._matched(webhook, attributes)) is not None
         ]
         if not matched:
             return
@@ -139,7 +146,7 @@ class Webhooks:
     async def _take(self, turn: _Round, webhook: Webhook, redo: Redo) -> None:
         """Ask one mutating webhook and go on with what it leaves."""
         attributes = turn.attributes
-        version = self._matcher.match(webhook.criteria, attributes)
+        version = self._matched(webhook, attributes)
         if version is None:
             return
         verdict = await self._ask(webhook, version, attributes)
@@ -157,6 +164,24 @@ class Webhooks:
                 turn.again = [one for one in turn.asked if one.is_reinvoked and one is not webhook]
         if webhook not in turn.asked:
             turn.asked.append(webhook)
+
+    def _matched(self, webhook: Webhook, attributes: Attributes) -> Descriptor | None:
+        """In which version the webhook is to be asked; None when it is not.  Raises InternalError."""
+        version = self._matcher.match(webhook.criteria, attributes)
+        if version is None or not webhook.conditions:
+            return version
+        from cluster.apiserver.admission.expressions import values_of
+        from cluster.machinery.cel import Budget, CelError
+        from cluster.machinery.cel.admission import first_mismatch
+
+        try:
+            values = values_of(attributes, version, self._authorizer)
+            return version if first_mismatch(webhook.conditions, values, Budget()) is None else None
+        except CelError as error:
+            if webhook.ignores_failure:
+                logger.warning("an admission webhook failed and is ignored", webhook=webhook.name, reason=error.message)
+                return None
+            raise InternalError(f"Internal error occurred: {error.message}") from None
 
     async def _ask(self, webhook: Webhook, version: Descriptor, attributes: Attributes) -> Verdict | None:
         """What the webhook says; None when it could not be asked and that is ignored."""
@@ -187,7 +212,7 @@ class Webhooks:
             for webhook in configuration.get("webhooks") or ():
                 try:
                     found.append(_webhook(name_of(configuration), webhook, mutating=mutating))
-                except SelectorError as error:
+                except ValueError as error:
                     # Validated when it was written; another release may have had other rules.
                     logger.error("an admission webhook cannot be used", webhook=webhook["name"], reason=str(error))
         return tuple(found)
@@ -199,12 +224,22 @@ def _webhook(configuration: str, webhook: Obj, *, mutating: bool) -> Webhook:
         name=str(webhook["name"]),
         client_config=webhook["clientConfig"],
         criteria=criteria_of(webhook),
+        conditions=_conditions_of(webhook),
         timeout_s=float(webhook.get("timeoutSeconds", TIMEOUT_DEFAULT_S)),
         ignores_failure=webhook.get("failurePolicy") == "Ignore",
         has_side_effects=webhook.get("sideEffects") not in ("None", "NoneOnDryRun"),
         is_reinvoked=webhook.get("reinvocationPolicy") == "IfNeeded",
         mutating=mutating,
     )
+
+
+def _conditions_of(webhook: Obj) -> Sequence[Condition]:
+    """Raises ValueError for an expression that does not compile."""
+    if not (conditions := webhook.get("matchConditions")):
+        return ()
+    from cluster.machinery.cel.admission import compile_conditions  # loaded with the first condition
+
+    return compile_conditions(conditions)
 
 
 def _patched(webhook: Webhook, attributes: Attributes, version: Descriptor, patch: Any, redo: Redo) -> Obj:

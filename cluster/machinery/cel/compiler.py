@@ -116,6 +116,8 @@ class Compiler:
         dotted = _dotted(expr)
         if dotted and dotted.partition(".")[0] not in self._scope and dotted in _TYPE_NAMES and not expr.test:
             return self._name(dotted, expr.at)
+        if dotted in self._scope and not expr.test:
+            return self._name(dotted, expr.at)  # a variable with a dotted name: authorizer.requestResource
         operand = self.typed(expr.operand)
         run, field = operand.run, expr.field
         of_type = operand.type

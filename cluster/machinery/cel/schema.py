@@ -98,6 +98,32 @@ def _each(convert: Convert | None) -> Convert | None:
     return convert_all
 
 
+def type_of_resource(node: Node, name: str) -> Type:
+    """The type of whole objects as policies see them: what no schema tells is dyn, and schemas may be recursive."""
+    return _resource_part(node, name, {})
+
+
+def _resource_part(node: Node, name: str, seen: dict[int, Type]) -> Type:
+    match node.type:
+        case "array" if node.items is not None:
+            return t.list_of(_resource_part(node.items, f"{name}.@idx", seen))
+        case "object" if node.additional is not None:
+            return t.map_of(t.STRING, _resource_part(node.additional, f"{name}.@elem", seen))
+        case "object" if node.properties and not node.preserve_unknown:
+            if id(node) in seen:
+                return seen[id(node)]
+            fields: dict[str, Field] = {}
+            made = seen[id(node)] = Type("object", name=name, fields=fields)
+            for key, part in node.properties.items():
+                if (known := escaped(key)) is not None:
+                    fields[known] = Field(_resource_part(part, f"{name}.{key}", seen), key)
+            return made
+        case "string" | "boolean" | "integer" | "number" if not node.int_or_string and not node.format:
+            return type_of_node(node) or t.DYN
+        case _:
+            return t.DYN
+
+
 def _object(node: Node, name: str) -> Type | None:
     if node.additional is not None:
         value = type_of_node(node.additional, f"{name}.@elem") if node.additional is not ANYTHING else None

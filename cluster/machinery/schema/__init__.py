@@ -8,7 +8,7 @@ from cluster.machinery.schema.compile import compile_definitions, compile_struct
 from cluster.machinery.schema.fields import apply_defaults, prune, unknown_fields, without_nulls
 from cluster.machinery.schema.fitting import fits
 from cluster.machinery.schema.node import ANYTHING, SCALARS, Node, Validations
-from cluster.machinery.schema.structural import check_structural
+from cluster.machinery.schema.structural import check_structural, has_rules
 from cluster.machinery.schema.types import type_errors
 from cluster.machinery.schema.validate import ABSENT, counterpart, validate
 
@@ -24,6 +24,7 @@ __all__ = [
     "compile_structural",
     "counterpart",
     "fits",
+    "has_rules",
     "prune",
     "type_errors",
     "unknown_fields",

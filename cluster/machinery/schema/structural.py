@@ -49,6 +49,13 @@ def check_structural(schema: Obj, path: str = "spec.validation.openAPIV3Schema")
     return tuple(causes)
 
 
+def has_rules(schema: Any) -> bool:
+    """Whether there are `x-kubernetes-validations` anywhere in a schema."""
+    if isinstance(schema, Mapping):
+        return "x-kubernetes-validations" in schema or any(has_rules(part) for part in schema.values())
+    return isinstance(schema, list) and any(has_rules(part) for part in schema)
+
+
 def _check(schema: Obj, path: str, causes: list[Cause], *, depth: int) -> None:
     if depth > DEPTH_MAX:
         causes.append(field.forbidden(path, f"must not be nested deeper than {DEPTH_MAX} levels"))

@@ -266,3 +266,39 @@ def test_a_custom_resource_never_hides_a_built_in_one():
     plan = plan_crd(crd, builtin_catalog(), NOW)
     assert plan.descriptors == ()
     assert get_condition(plan.status["conditions"], "NamesAccepted")["reason"] == "PluralConflict"
+
+
+def _narrow(*names):
+    return {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {n: {"type": "string"} for n in names}}},
+    }
+
+
+def test_each_version_has_only_the_fields_of_its_schema():
+    old = _version("v1", schema={"openAPIV3Schema": _narrow("a", "b")})
+    crd = _crd(old, _version("v2", storage=False, schema={"openAPIV3Schema": _narrow("b", "c")}))
+    _, second = plan_crd(crd, builtin_catalog(), NOW).descriptors
+    stored = {**_tab(), "spec": {"a": "1", "b": "2"}}
+    assert second.from_storage(stored)["spec"] == {"b": "2"}
+    written = {**stored, "apiVersion": "stable.example.com/v2", "spec": {"b": "2", "c": "3"}}
+    assert second.to_storage(written) == {**stored, "spec": {"b": "2"}}
+
+
+def test_rows_of_an_earlier_storage_version_are_read_in_the_new_one():
+    plain = _version("v1", schema={"openAPIV3Schema": _narrow("a")})
+    moved = _crd({**plain, "storage": False}, {**plain, "name": "v2"})
+    moved = {**moved, "status": {**moved["status"], "storedVersions": ["v1", "v2"]}}
+    first, second = plan_crd(moved, builtin_catalog(), NOW).descriptors
+    row = {**_tab(), "spec": {"a": "1"}}
+    assert second.from_storage(row) == {**row, "apiVersion": "stable.example.com/v2"}
+    assert first.from_storage(row) == row
+    assert first.storage.version == "v2"
+
+
+def test_a_deprecated_version_says_so():
+    default = _one(_crd(_version(deprecated=True)))
+    assert default.deprecation == "stable.example.com/v1 CronTab is deprecated"
+    assert _one(_crd(_version(deprecated=True, deprecationWarning="use v2"))).deprecation == "use v2"
+    fields = [cause.field for cause in CRDS.validate(_crd(_version(deprecationWarning="x" * 300)))]
+    assert fields == ["spec.versions[0].deprecationWarning"] * 2

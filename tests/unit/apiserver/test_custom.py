@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cluster.apiserver.apiserver import ApiServer
+from cluster.apiserver.http import ApiRequest
 from cluster.client.transport import Patch, PatchType, Transport, WriteOptions
 from cluster.machinery.conditions import is_condition_true
 from cluster.machinery.errors import BadRequest, Invalid, NotFound, UnsupportedMediaType
@@ -181,3 +182,17 @@ async def test_rules_wait_until_the_schema_is_kept(admin: Transport) -> None:
     with pytest.raises(Invalid) as refused:
         await admin.create(WIDGETS, widget(size="large"))
     assert [cause.field for cause in refused.value.causes] == ["spec.size", "<nil>"]
+
+
+async def test_a_default_added_later_shows_in_what_was_stored_before(admin: Transport, server: ApiServer) -> None:
+    await admin.create(CUSTOM_RESOURCE_DEFINITIONS, definition())
+    await admin.create(WIDGETS, widget(size=1))
+    changed = definition()["spec"]["versions"]
+    spec = changed[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["shape"] = {"type": "string", "default": "round"}
+    patch = Patch(PatchType.MERGE, {"spec": {"versions": changed}})
+    await admin.patch(CUSTOM_RESOURCE_DEFINITIONS, Key("", NAME), patch)
+    path = "/apis/example.com/v1/namespaces/default/widgets"
+    for where in (f"{path}/w", path):
+        reply = await server(ApiRequest("GET", where, ADMIN, {}, {}, b"", None))
+        assert b'"shape":"round"' in (reply.body or b"")

@@ -464,3 +464,25 @@ async def test_what_is_left_out_is_filled_in(world: World) -> None:
     assert (stored["reinvocationPolicy"], stored["rules"][0]["scope"]) == ("Never", "*")
     assert stored["clientConfig"]["service"]["port"] == 443
     assert body_of(made)["metadata"]["generation"] == 1
+
+
+async def test_match_conditions_decide_who_is_asked(world: World) -> None:
+    conditions = [
+        {"name": "not-nodes", "expression": "!('system:nodes' in request.userInfo.groups)"},
+        {"name": "named", "expression": "object.metadata.name.startsWith('asked')"},
+    ]
+    await world.hook("Validating", "narrow", deny(message="no"), matchConditions=conditions)
+    assert (await world.create("other")).status == 201
+    assert (await world.create("asked")).status == 400
+    assert [name for name, _ in world.asked] == ["narrow"]
+
+
+async def test_a_condition_that_fails_is_decided_by_the_failure_policy(world: World) -> None:
+    broken = [{"name": "broken", "expression": "object.nope.x == 1"}]
+    await world.hook("Validating", "fails", deny(message="no"), matchConditions=broken, failurePolicy="Ignore")
+    assert (await world.create("a")).status == 201
+    await world.hook("Validating", "strict", deny(message="no"), matchConditions=broken)
+    refused = await world.create("b")
+    assert refused.status == 500
+    assert b"expression 'object.nope.x == 1' resulted in error: no such key: nope" in (refused.body or b"")
+    assert world.asked == []

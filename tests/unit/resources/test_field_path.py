@@ -27,13 +27,34 @@ OBJ = {
         (".metadata.annotations['a.b/c']", ["d"]),
         (".metadata.annotations.a\\.b/c", ["d"]),
         (".spec.a[0]", []),
+        (".spec.list[-1:].n", ["y"]),
+        (".spec.list[:1].v", [1]),
+        (".spec.list[:].v", [1, 2]),
+        (".spec.a.*", [1]),
+        (".spec.list[?(@.v==2)].n", ["y"]),
+        ('.spec.list[?(@.n != "y")].v', [1]),
+        (".spec.list[?(@.v==true)].n", []),
+        ('.spec.list[?(@.none!="y")].v', []),
     ],
 )
 def test_values_are_found(path, values):
     assert list(parse_field_path(path)(OBJ)) == values
 
 
-@pytest.mark.parametrize("path", ["spec", "", "{.spec}", ".spec..a", ".spec[?(@.a>1)]", ".spec[a]", "." + "a" * 600])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec",
+        "",
+        "{.spec}",
+        ".spec..a",
+        ".spec[?(@.a>1)]",
+        ".spec[?(@.a==01)]",
+        ".spec[::2]",
+        ".spec[a]",
+        "." + "a" * 600,
+    ],
+)
 def test_other_paths_are_refused(path):
     with pytest.raises(FieldPathError):
         parse_field_path(path)
