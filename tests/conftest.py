@@ -19,6 +19,10 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+# Where `.ci/run` installs the JavaScript client that tests/real/clients/node locks.
+CLIENT_NODE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reconciler-tests" / "client-node"
+
+
 def _docker_answers() -> bool:
     path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
     try:
@@ -44,11 +48,13 @@ def older_kubectl() -> str:
 PARTS: dict[str, Callable[[], bool]] = {
     "docker": _docker_answers,
     "older-kubectl": lambda: bool(older_kubectl()),
+    "client-node": lambda: (CLIENT_NODE / "node_modules" / "@kubernetes" / "client-node").is_dir(),
     "root": lambda: os.geteuid() == 0,
     **{
         name: _program(name)
         for name in (
             "kubectl",
+            "node",
             "nft",
             "git",
             "ip",

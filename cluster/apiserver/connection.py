@@ -34,7 +34,7 @@ from cluster.machinery.errors import ApiError, InternalError, Unauthorized
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 REQUEST_READ_TIMEOUT_S: Final = 32.0
 IDLE_TIMEOUT_S: Final = 150.0
-LINGER_TIMEOUT_S: Final = 1.0
+LINGER_TIMEOUT_S: Final = 5.0
 LINGER_SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
 
 

@@ -195,6 +195,9 @@ class GarbageCollector:
         owners = await self._classify(vertex)
         if owners.unresolved:
             self.queue.add_after(uid, UNRESOLVED_RETRY_S)
+        elif any(self._graph.get(ref.uid) is None for ref in owners.present):
+            # An owner of a kind that is not followed yet: should it go before it is, nothing else would tell.
+            self.queue.add_after(uid, REFRESH_S)
         match decide(vertex, owners, has_dependents=bool(self._graph.dependents(uid))):
             case Collect(policy):
                 await self._delete(vertex, policy)
