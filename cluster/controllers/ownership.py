@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster.client.transport import Patch, PatchType
-from cluster.client.writes import PatchObject, Write
+from cluster.client.writes import PatchObject
 from cluster.machinery.objects import Obj, controller_of, is_deleting, key_of, labels_of, owner_reference_to, uid_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.selectors import Selector
@@ -20,8 +20,8 @@ class Claim:
     """`owned` are ours now; `adopt` and `release` make the rest so.  Adopting needs a live look at the owner first."""
 
     owned: tuple[Obj, ...]
-    adopt: tuple[Write, ...]
-    release: tuple[Write, ...]
+    adopt: tuple[PatchObject, ...]
+    release: tuple[PatchObject, ...]
 
 
 def plan_claim(owner: Obj, selector: Selector, candidates: Iterable[Obj], resource: Resource) -> Claim:
@@ -30,8 +30,8 @@ def plan_claim(owner: Obj, selector: Selector, candidates: Iterable[Obj], resour
     An owner that is being deleted adopts nothing; an object that is being deleted is neither adopted nor released.
     """
     owned: list[Obj] = []
-    adopt: list[Write] = []
-    release: list[Write] = []
+    adopt: list[PatchObject] = []
+    release: list[PatchObject] = []
     for obj in candidates:
         controller = controller_of(obj)
         if controller is not None:

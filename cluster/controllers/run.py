@@ -22,6 +22,7 @@ from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
 from cluster.controllers.garbage_collector import GarbageCollector
+from cluster.controllers.job import JobController
 from cluster.controllers.namespace import NamespaceController
 from cluster.controllers.node_lifecycle import NodeLifecycleController
 from cluster.controllers.pod_gc import PodGcController
@@ -36,6 +37,7 @@ from cluster.machinery.resource import Resource
 PLAIN: Sequence[type[Controller]] = (
     DeploymentController,
     ReplicaSetController,
+    JobController,
     EndpointSliceController,
     EndpointsController,
     ServiceAccountController,

@@ -17,7 +17,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("apps", "StatefulSet"): "no controller runs its pods",
     GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",
     GroupKind("batch", "CronJob"): "no controller creates its jobs",
-    GroupKind("batch", "Job"): "no controller runs its pods",
     GroupKind("networking.k8s.io", "IPAddress"): "Services are given addresses without it",
     GroupKind("networking.k8s.io", "Ingress"): "no controller serves it",
     GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",

@@ -113,5 +113,5 @@ def test_matching_orphans_are_adopted_and_strangers_released() -> None:
     ]
     claim = plan_claim(rs, selector_of_map({"app": "web"}), candidates, PODS)
     assert [name_of(obj) for obj in claim.owned] == ["mine"]
-    assert [write.key.name for write in claim.adopt] == ["orphan"]  # type: ignore[union-attr]
-    assert [write.key.name for write in claim.release] == ["changed"]  # type: ignore[union-attr]
+    assert [write.key.name for write in claim.adopt] == ["orphan"]
+    assert [write.key.name for write in claim.release] == ["changed"]
