@@ -55,7 +55,8 @@ class Origin(NamedTuple):
 class Revision:
     """One state of a source.  `id` is a commit, or `sha256:...` of a folder's content; `tree` names the content alone.
 
-    A folder has no author: there `author` is empty and `subject` says what it is.
+    A folder has no author: there `author` is empty and `subject` says what it is.  `trailers` are the `Name: value` lines
+    that end a commit's message.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Revision:
     author: str = ""
     subject: str = ""
     committed_at: str = ""
+    trailers: Sequence[tuple[str, str]] = ()
 
     @property
     def short(self) -> str:

@@ -39,7 +39,7 @@ from reconciler.model import (
 from reconciler.plan.authority import Authority
 from reconciler.plan.decide import Drift, Kept, plan
 from reconciler.plan.diff import Live, live_of
-from reconciler.plan.guard import Evidence, precious_because
+from reconciler.plan.guard import Evidence, parse_allowance, precious_because
 from reconciler.plan.normalise import Normalised, Placements, Scopes, normalise
 
 SEEN_MAX = 100_000
@@ -128,6 +128,7 @@ class Pipeline:
                 rewritten=task.rewritten,
                 proven=manifests.tree in task.proven_trees,
                 approved=task.approved,
+                allowance=parse_allowance(task.revision.trailers),
             ),
             drift=task.drift,
             prune=task.prune,

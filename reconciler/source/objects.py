@@ -6,6 +6,7 @@ Trees are remembered by id, so that reading a new commit costs the changed direc
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -33,7 +34,10 @@ LISTED_MAX = 2_000
 
 DEPTH_MAX = 64
 SUBJECT_MAX_CHARS = 200
+TRAILERS_MAX = 64
 ANSWER_TIMEOUT_S = 30.0
+
+_TRAILER = re.compile(r"^([A-Za-z][A-Za-z0-9-]{0,63}): +(\S.{0,999})$", re.MULTILINE)
 
 _TREE, _FILE, _EXECUTABLE = b"40000", b"100644", b"100755"
 
@@ -249,7 +253,16 @@ def _revision(commit_id: str, data: bytes) -> Revision:
         author=f"{author}>" if author else "",
         subject=subject,
         committed_at=_instant(stamp),
+        trailers=_trailers(message),
     )
+
+
+def _trailers(message: str) -> Sequence[tuple[str, str]]:
+    """The `Name: value` lines of the last paragraph, which is not the only one (git-interpret-trailers(1))."""
+    paragraphs = message.strip().split("\n\n")
+    if len(paragraphs) < 2:
+        return ()
+    return tuple((match[1], match[2]) for match in _TRAILER.finditer(paragraphs[-1]))[:TRAILERS_MAX]
 
 
 def _instant(stamp: str) -> str:

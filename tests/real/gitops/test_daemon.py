@@ -78,6 +78,20 @@ async def test_a_mass_deletion_is_held_until_someone_approves_it(world: World) -
     await world.until(lambda: world.value("b0") is None and world.synced(second))
 
 
+async def test_the_commit_itself_lets_its_deletions_pass_by_a_trailer(world: World) -> None:
+    first = world.repository.commit("one", {f"b{n}.yaml": config_map(f"b{n}") for n in range(5)})
+    world.start()
+    await world.until(lambda: world.synced(first))
+    for n in range(4):
+        (world.repository.path / f"b{n}.yaml").unlink()
+    second = world.repository.commit("drop them")
+    await world.until(lambda: world.status().get("lastAttempted") == second and world.status()["sync"] == "OutOfSync")
+    assert "`Reconciler-Allow-Prune: 4` lets them pass" in str(world.status()["conditions"])
+    third = world.repository.commit("They are really gone\n\nReconciler-Allow-Prune: 4\nSigned-off-by: Ada <a@b>")
+    await world.until(lambda: world.synced(third))
+    assert [world.value(f"b{n}") for n in range(5)] == [None, None, None, None, "1"]
+
+
 async def test_a_commit_that_the_operator_names_is_stayed_at(world: World) -> None:
     first = world.repository.commit("one", {"a.yaml": config_map("a")})
     world.repository.commit("two", {"a.yaml": config_map("a", "2")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from reconciler.model import Manifest, Origin, Owned, Plan, Ref, Verb, manifest_
 from reconciler.plan.authority import Authority
 from reconciler.plan.decide import Drift, plan
 from reconciler.plan.diff import Live, live_of
-from reconciler.plan.guard import Evidence
+from reconciler.plan.guard import Evidence, parse_allowance
 from reconciler.plan.normalise import normalise
 from reconciler.projection import projection_of
 
@@ -88,7 +89,7 @@ def test_what_is_declared_no_more_is_pruned_by_uid() -> None:
 def test_a_revision_that_declares_nothing_prunes_nothing() -> None:
     outcome = decide(before=(A, B))
     assert verbs(outcome) == {"a": Verb.HOLD, "b": Verb.HOLD}
-    assert outcome.held == "the revision declares nothing at all"
+    assert outcome.held.startswith("the revision declares nothing at all; a commit with the trailer")
 
 
 @pytest.mark.parametrize(
@@ -106,11 +107,46 @@ def test_bad_news_holds_prunes_and_proof_or_approval_releases_them(evidence: Evi
     assert verbs(decide(A, before=(A, B), evidence=evidence))["b"] is verb
 
 
-def test_more_deletions_than_the_threshold_are_held_unless_the_tree_is_proven() -> None:
-    many = tuple(declared(f"c{n}") for n in range(11))
-    assert {verbs(decide(A, before=(A, *many)))[f"c{n}"] for n in range(11)} == {Verb.HOLD}
-    assert verbs(decide(A, before=(A, *many), evidence=Evidence(proven=True)))["c0"] is Verb.PRUNE
-    assert verbs(decide(A, before=(A, *many[:10])))["c0"] is Verb.PRUNE
+MANY = tuple(declared(f"c{n:02}") for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept", "verb"),
+    [
+        (1, 0, Verb.HOLD),
+        (1, 1, Verb.PRUNE),
+        (2, 4, Verb.HOLD),
+        (2, 5, Verb.PRUNE),
+        (10, 24, Verb.PRUNE),
+        (11, 29, Verb.HOLD),
+    ],
+)
+def test_at_least_two_deletions_over_ten_or_over_thirty_percent_are_held(gone: int, kept: int, verb: Verb) -> None:
+    outcome = decide(*MANY[gone : gone + kept], before=MANY[: gone + kept])
+    assert {action.verb for action in outcome.actions if action.ref.name < f"c{gone:02}"} == {verb}
+
+
+def test_a_return_to_a_proven_tree_passes_the_threshold() -> None:
+    assert verbs(decide(A, before=(A, *MANY), evidence=Evidence(proven=True)))["c00"] is Verb.PRUNE
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "volume"),
+    [
+        ("all", Verb.PRUNE, Verb.PRUNE),
+        ("3", Verb.PRUNE, Verb.HOLD),
+        ("2", Verb.HOLD, Verb.HOLD),
+        ("2, PersistentVolumeClaim/shop/data", Verb.PRUNE, Verb.PRUNE),
+        ("PersistentVolumeClaim/shop/data", Verb.HOLD, Verb.HOLD),
+        ("PersistentVolumeClaim/other/data, ALL", Verb.HOLD, Verb.HOLD),
+    ],
+)
+def test_a_trailer_lets_pass_what_it_says_and_no_more(value: str, threshold: Verb, volume: Verb) -> None:
+    claim = declared("data", kind="PersistentVolumeClaim")
+    evidence = Evidence(allowance=parse_allowance([("reconciler-allow-prune", value), ("Signed-off-by", "all")]))
+    found = verbs(decide(A, before=(A, B, MANY[0], claim), evidence=evidence))
+    assert (found["b"], found["data"]) == (threshold, volume)
+    assert verbs(decide(A, before=(A, B, MANY[0]), evidence=replace(evidence, complete=False)))["b"] is Verb.HOLD
 
 
 def test_volumes_are_held_even_when_returning_to_a_proven_tree() -> None:
@@ -121,7 +157,8 @@ def test_volumes_are_held_even_when_returning_to_a_proven_tree() -> None:
 
 def test_a_namespace_is_held_alone_and_the_others_are_pruned() -> None:
     space = declared("shop", kind="Namespace")
-    assert verbs(decide(A, before=(A, B, space))) == {"a": Verb.KEEP, "b": Verb.PRUNE, "shop": Verb.HOLD}
+    found = verbs(decide(A, *MANY[:5], before=(A, *MANY[:5], B, space)))
+    assert (found["a"], found["b"], found["shop"]) == (Verb.KEEP, Verb.PRUNE, Verb.HOLD)
 
 
 def test_an_object_created_anew_by_someone_else_is_forgotten_and_not_deleted() -> None:
