@@ -6,8 +6,11 @@ import base64
 import http.client
 import json
 import os
+import signal
+import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +21,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_S = 20.0
 """What anything in these tests may take: the simulated node needs well under a second."""
 
@@ -156,3 +160,36 @@ def until(condition: Callable[[], Any], *, what: str, deadline_s: float = DEADLI
         assert time.monotonic() < end, f"still not: {what}"
         time.sleep(0.05)
     return found
+
+
+@contextmanager
+def serving(state: Path) -> Iterator[Server]:
+    """The shipped daemon with a simulated node, as a process of its own; fails the test when it ends before it is told to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        options = ["--state", str(state), "--runtime", "simulated", "--port", str(probe.getsockname()[1])]
+    with (state / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler.cli.main", "serve", *options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"ready\n", (state / "log").read_text()
+        served = Server(state=state, pid=process.pid)
+        until(lambda: _node_is_ready(served), what="the node is ready")
+        yield served
+        assert process.poll() is None, (state / "log").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+
+
+def _node_is_ready(server: Server) -> bool:
+    nodes = server.request("GET", "/api/v1/nodes").obj["items"]
+    conditions = [c for node in nodes for c in node["status"].get("conditions", ())]
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
