@@ -110,7 +110,8 @@ class Server:
 class Kubectl:
     """kubectl as the admin, in one namespace.  Called, it returns what was printed and fails the test on a failure."""
 
-    def __init__(self, server: Server, namespace: str, home: Path) -> None:
+    def __init__(self, server: Server, namespace: str, home: Path, program: str = "kubectl") -> None:
+        self.program = program
         self.server = server
         self.namespace = namespace
         self.home = home
@@ -122,7 +123,7 @@ class Kubectl:
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             **(env or {}),
         }
-        command = ["kubectl", *(("-n", self.namespace) if self.namespace else ()), *arguments]
+        command = [self.program, *(("-n", self.namespace) if self.namespace else ()), *arguments]
         done = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, timeout=60)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -144,7 +145,7 @@ class Kubectl:
     def following(self, *arguments: str) -> Iterator[Iterator[str]]:
         """A command that keeps printing; its lines as they come."""
         environment = {**os.environ, "KUBECONFIG": str(self.server.kubeconfig), "HOME": str(self.home)}
-        command = ["timeout", str(int(DEADLINE_S)), "kubectl", "-n", self.namespace, *arguments]
+        command = ["timeout", str(int(DEADLINE_S)), self.program, "-n", self.namespace, *arguments]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
