@@ -18,6 +18,7 @@ from cluster.controllers.certificates_approving import CertificateApprovingContr
 from cluster.controllers.certificates_cleaner import CertificateCleaner
 from cluster.controllers.certificates_signing import CertificateSigningController, Sign
 from cluster.controllers.clusterrole_aggregation import ClusterRoleAggregationController
+from cluster.controllers.cronjob import CronJobController
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
@@ -31,6 +32,7 @@ from cluster.controllers.resource_quota import ResourceQuotaController
 from cluster.controllers.root_ca import RootCaController
 from cluster.controllers.service_account import ServiceAccountController
 from cluster.controllers.service_account_tokens import LegacyToken, ServiceAccountTokenController
+from cluster.controllers.ttl_after_finished import TtlAfterFinishedController
 from cluster.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
 from cluster.machinery.resource import Resource
 
@@ -38,6 +40,8 @@ PLAIN: Sequence[type[Controller]] = (
     DeploymentController,
     ReplicaSetController,
     JobController,
+    CronJobController,
+    TtlAfterFinishedController,
     EndpointSliceController,
     EndpointsController,
     ServiceAccountController,

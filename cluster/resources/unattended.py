@@ -16,7 +16,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("apps", "DaemonSet"): "no controller runs its pods",
     GroupKind("apps", "StatefulSet"): "no controller runs its pods",
     GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",
-    GroupKind("batch", "CronJob"): "no controller creates its jobs",
     GroupKind("networking.k8s.io", "IPAddress"): "Services are given addresses without it",
     GroupKind("networking.k8s.io", "Ingress"): "no controller serves it",
     GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",
