@@ -8,8 +8,8 @@ GAP = "   "
 CELL_MAX_CHARS = 60
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [list(header), *([clean(cell, CELL_MAX_CHARS) for cell in row] for row in rows)]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, cell_max: int = CELL_MAX_CHARS) -> str:
+    cells = [list(header), *([clean(cell, cell_max) for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(header))]
     return "\n".join(
         GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells

@@ -21,6 +21,7 @@ VERBS = {
     "logs": "the reconciliation log: what changed, why, which commit asked",
     "sync": "look at the source now and wait for the result",
     "diff": "what a sync would change; exits 1 if anything",
+    "blame": "who each field of a live object comes from: commit, author and line, a controller, a person",
     "suspend": "stop reconciling an application",
     "resume": "reconcile a suspended application again",
     "kubeconfig": "make a kubeconfig for a person: a name, groups, and until when",
