@@ -28,6 +28,8 @@ from cluster.apiserver.backend import Backend
 from cluster.apiserver.bootstrap import BOOTSTRAP, Address, bootstrap, publish_authentication
 from cluster.apiserver.call import Call, Result
 from cluster.apiserver.companions import NamespaceCompanions
+from cluster.apiserver.conversion import Converter
+from cluster.apiserver.converted import ConvertedTables
 from cluster.apiserver.custom import CustomResources
 from cluster.apiserver.dialing import ClientPool, Dialer
 from cluster.apiserver.discovery import Discovery
@@ -150,8 +152,14 @@ class ApiServer:
         resolver = ServiceResolver(self.state)
         self._dialer = Dialer(node_channels, pods_are_routable=settings.pods_are_routable)
         webhook_client = WebhookClient(resolver, self._dialer)
+        converter = Converter(webhook_client, entropy)
         self._webhooks = Webhooks(
-            state=self.state, catalog=catalog, entropy=entropy, client=webhook_client, authorizer=self._authorizer
+            state=self.state,
+            catalog=catalog,
+            entropy=entropy,
+            client=webhook_client,
+            authorizer=self._authorizer,
+            converter=converter,
         )
         registry = Registry(
             store=store,
@@ -173,6 +181,7 @@ class ApiServer:
             allocations=Together(
                 (self._services, NamespaceCompanions(clock, entropy, settings.root_ca_pem), quotas), quotas.turn
             ),
+            converter=converter,
         )
         self._backend = Backend(
             store=store,
@@ -187,6 +196,8 @@ class ApiServer:
             resolver=resolver,
             proxied=ClientPool(self._dialer, limits=PROXIED_LIMITS),
             webhook_client=webhook_client,
+            converter=converter,
+            converted=ConvertedTables(converter, catalog, self._supervisor, clock),
         )
 
         self._custom = CustomResources(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
+from cluster.apiserver.conversion import Converter
+from cluster.apiserver.converted import ConvertedTables
 from cluster.apiserver.dialing import ClientPool
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.service_resolver import ServiceResolver
@@ -32,3 +34,5 @@ class Backend:
     resolver: ServiceResolver
     proxied: ClientPool
     webhook_client: WebhookClient
+    converter: Converter
+    converted: ConvertedTables

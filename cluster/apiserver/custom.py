@@ -129,10 +129,13 @@ class CustomResources:
         if CLEANUP not in finalizers:
             return True
         if resources := served_by(crd, self._catalog):
-            left = await list_all(self._transport, resources[0], Query())
+            # In the stored version nothing has to be converted, which a webhook that is gone already could not do.
+            stored = [one for one in resources if self._catalog.of(one).storage == one]
+            resource = (*stored, *resources)[0]
+            left = await list_all(self._transport, resource, Query())
             for obj in left.items:
                 try:
-                    await self._transport.delete(resources[0], key_of(obj), DeleteOptions())
+                    await self._transport.delete(resource, key_of(obj), DeleteOptions())
                 except NotFound:
                     continue
         group, plural = field_of(crd, "spec", "group"), field_of(crd, "spec", "names", "plural")

@@ -80,7 +80,7 @@ async def delete_object(registry: Registry, clock: Clock, call: Call, key: Key, 
     resource = descriptor.resource
     parameters = WriteParameters("", deletion.dry_run, "Ignore", False)
     for _ in range(CAS_TRIES_MAX):
-        row = registry.row(descriptor, key)
+        row = await registry.read(descriptor, key)
         old = registry.obj(descriptor, row)
         _check_preconditions(call, row, deletion)
         await registry.admit_deletion(call, key, old, dry_run=deletion.dry_run)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
 from cluster.apiserver.call import Call, RowsResult
+from cluster.apiserver.conversion import Converter
 from cluster.apiserver.selection import Selection, candidates, matcher_of, selection_of
 from cluster.apiserver.state import ROOT, Row, State, Table, prefix_of, row_of_record
 from cluster.machinery.errors import BadRequest, Cause, Expired, Invalid, invalid_object
@@ -27,8 +29,15 @@ _TOO_OLD = (
 )
 
 
-async def list_rows(call: Call, state: State, store: Store) -> RowsResult:
-    """The page a list request asks for.  Raises BadRequest, Invalid, Expired, Timeout."""
+async def list_rows(call: Call, state: State, store: Store, converter: Converter) -> RowsResult:
+    """The page a list request asks for.  Raises BadRequest, Invalid, Expired, Timeout; InternalError of a conversion."""
+    page = await _selected(call, state, store, converter)
+    if call.descriptor.conversion is None:
+        return page
+    return replace(page, rows=await converter.rows(call.descriptor, page.rows))
+
+
+async def _selected(call: Call, state: State, store: Store, converter: Converter) -> RowsResult:
     selection = selection_of(call)
     limit = limit_of(call)
     token = call.request.parameter("continue")
@@ -36,16 +45,16 @@ async def list_rows(call: Call, state: State, store: Store) -> RowsResult:
     _check(version, match, token)
     table = state.table(call.table_id)
     if token:
-        return await _continued(call, state, store, table, selection, limit, token)
+        return await _continued(call, state, store, converter, table, selection, limit, token)
     revision = revision_of(version)
     if match == "Exact":
         if revision > state.revision:
             await state.not_older_than(revision)
         if table.revision > revision or revision < table.floor:
-            return await _from_store(call, state, store, table, selection, limit, "", revision)
-        return _page(call, state, table, selection, limit, "", revision)
+            return await _from_store(call, state, store, converter, table, selection, limit, "", revision)
+        return await _page(call, state, converter, table, selection, limit, "", revision)
     await state.not_older_than(revision)
-    return _page(call, state, table, selection, limit, "", state.revision)
+    return await _page(call, state, converter, table, selection, limit, "", state.revision)
 
 
 def limit_of(call: Call) -> int:
@@ -90,28 +99,44 @@ def _option_error(reason: str, message: str, field: str) -> Invalid:
 
 
 async def _continued(
-    call: Call, state: State, store: Store, table: Table, selection: Selection, limit: int, token: str
+    call: Call,
+    state: State,
+    store: Store,
+    converter: Converter,
+    table: Table,
+    selection: Selection,
+    limit: int,
+    token: str,
 ) -> RowsResult:
     start_after, revision = _read_token(token)
     start_after = prefix_of(table.id) + start_after
     if revision < 0:
         # A token to go on inconsistently: the rest as it is now.
-        return _page(call, state, table, selection, limit, start_after, state.revision)
+        return await _page(call, state, converter, table, selection, limit, start_after, state.revision)
     if revision > state.revision:
         raise BadRequest("continue key is not valid: its revision is in the future")
     if table.revision <= revision and revision >= table.floor:
-        return _page(call, state, table, selection, limit, start_after, revision)
-    return await _from_store(call, state, store, table, selection, limit, start_after, revision)
+        return await _page(call, state, converter, table, selection, limit, start_after, revision)
+    return await _from_store(call, state, store, converter, table, selection, limit, start_after, revision)
 
 
-def _page(
-    call: Call, state: State, table: Table, selection: Selection, limit: int, start_after: str, revision: int
+async def _page(
+    call: Call,
+    state: State,
+    converter: Converter,
+    table: Table,
+    selection: Selection,
+    limit: int,
+    start_after: str,
+    revision: int,
 ) -> RowsResult:
     rows = candidates(selection, table)
     if start_after:
         rows = [row for row in rows if row.path > start_after]
     matches = matcher_of(selection, state, call.descriptor)
     if matches is not None:
+        # A conversion may change what is selected by.
+        rows = await converter.rows(call.descriptor, rows)
         rows = [row for row in rows if matches(row)]
     return _cut(table, rows, limit, revision, None if selection.has_selectors else len(rows))
 
@@ -120,6 +145,7 @@ async def _from_store(
     call: Call,
     state: State,
     store: Store,
+    converter: Converter,
     table: Table,
     selection: Selection,
     limit: int,
@@ -133,7 +159,9 @@ async def _from_store(
     try:
         while True:
             page = await store.range(prefix, start_after=after, limit=limit, revision=revision)
-            rows = [row_of_record(record) for record in page.records]
+            rows: Sequence[Row] = [row_of_record(record) for record in page.records]
+            if matches is not None:
+                rows = await converter.rows(call.descriptor, rows)
             found += [row for row in rows if matches is None or matches(row)]
             if not page.remaining or (limit and len(found) > limit):
                 break

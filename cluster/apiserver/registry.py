@@ -23,6 +23,7 @@ from cluster.apiserver.call import (
     manager_of,
     table_id_of,
 )
+from cluster.apiserver.conversion import Converter, is_in
 from cluster.apiserver.decoding import checked_fields
 from cluster.apiserver.event_leases import EventLeases
 from cluster.apiserver.ownership import Writer, claimed
@@ -141,6 +142,7 @@ class Registry:
         admission: Admission,
         webhooks: Webhooks,
         allocations: Allocations,
+        converter: Converter,
     ) -> None:
         self.state = state
         self._store = store
@@ -150,6 +152,7 @@ class Registry:
         self._admission = admission
         self._webhooks = webhooks
         self._allocations = allocations
+        self._converter = converter
 
     def now(self) -> str:
         """The instant as metadata has it: RFC 3339, UTC, whole seconds."""
@@ -161,6 +164,11 @@ class Registry:
         if row is None:
             raise not_found(descriptor.resource.group, descriptor.resource.plural, key.name)
         return row
+
+    async def read(self, descriptor: Descriptor, key: Key) -> Row:
+        """The row as `descriptor`'s version has it.  Raises NotFound."""
+        row = self.row(descriptor, key)
+        return row if descriptor.conversion is None else await self._converter.row(descriptor, row)
 
     def obj(self, descriptor: Descriptor, row: Row) -> Obj:
         """A row as `descriptor`'s version has it, decoded and shared."""
@@ -247,14 +255,17 @@ class Registry:
         resource = descriptor.resource
         table_id = table_id_of(descriptor)
         for _ in range(CAS_TRIES_MAX):
-            row = self.row(descriptor, key)
+            stored = self.row(descriptor, key)
+            row = stored if descriptor.conversion is None else await self._converter.row(descriptor, stored)
             old = self.obj(descriptor, row)
+            # What an earlier storage version left is written anew even when nothing changes: so it is migrated.
+            migrates = descriptor.custom and not is_in(stored, descriptor.storage.api_version)
             changed = change(old)
             if version and version != str(row.revision):
                 raise conflict(resource.group, resource.plural, key.name, MODIFIED)
             if uid and uid != row.uid:
                 raise uid_conflict(descriptor, key, uid, row.uid)
-            if changed is old:
+            if changed is old and not migrates:
                 return RowResult(row)
             new = changed
             if not rules.deletes:
@@ -262,11 +273,11 @@ class Registry:
             if not rules.deletes:
                 writer = Writer(manager_of(parameters, call), rules.subresource, self.now())
                 new = (claim or claimed)(new, old, writer, descriptor)
-            if new == old or self._only_times_differ(new, old):
+            if not migrates and (new == old or self._only_times_differ(new, old)):
                 return RowResult(row)
             gone = is_deleting(new) and is_finished(new, descriptor)
             planned = self._allocations.plan(descriptor, None if gone else new, old) or Planned(new)
-            if not gone and planned.obj == old:
+            if not gone and not migrates and planned.obj == old:
                 return RowResult(row)
             if parameters.dry_run:
                 planned.release()
@@ -417,10 +428,13 @@ class Registry:
         return same and {**new, "metadata": {**meta_of(new), "managedFields": was}} == old
 
     async def _put(self, path: str, key: Key, descriptor: Descriptor, expect: int, planned: Planned) -> Row:
-        obj = descriptor.to_storage(planned.obj)
-        value = stored_form(obj)
-        self.state.expect(path, value, obj)
         try:
+            if descriptor.conversion is None:
+                obj = descriptor.to_storage(planned.obj)
+            else:
+                obj = await self._converter.stored(descriptor, planned.obj)
+            value = stored_form(obj)
+            self.state.expect(path, value, obj)
             lease = await self._lease_for(descriptor)
             revision = await self._commit((Put(path, value, expect, lease), *planned.operations))
         except BaseException:
@@ -428,11 +442,11 @@ class Registry:
             planned.release()
             raise
         await self.state.reached(revision)
-        current = self.state.row_at(path)
-        if current is not None and current.revision == revision:
-            return current
-        # Written again since; the answer is still about this write.
-        return Row(key, path, spliced(value, revision), revision, with_revision(obj, revision))
+        row = self.state.row_at(path)
+        if row is None or row.revision != revision:
+            # Written again since; the answer is still about this write.
+            row = Row(key, path, spliced(value, revision), revision, with_revision(obj, revision))
+        return row if descriptor.conversion is None else await self._converter.row(descriptor, row)
 
     async def _remove(self, path: str, revision: int, planned: Planned) -> None:
         try:

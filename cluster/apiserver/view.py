@@ -1,6 +1,7 @@
 """The server's own state as a `Cache`: in one process an informer is a view, not a second copy.
 
-It is not authorized: only components that the composer trusts with everything get one.
+It is not authorized: only components that the composer trusts with everything get one.  What a webhook would have to convert
+is shown in the version it is stored in.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class ObjView:
 
     def _read(self, resource: Resource) -> Callable[[Row], Obj]:
         descriptor = self._catalog.get(resource.group, resource.version, resource.plural)
-        if descriptor is None or descriptor.from_storage is same:
+        if descriptor is None or descriptor.from_storage is same or descriptor.conversion is not None:
             return self._state.obj
         convert = descriptor.from_storage
         return lambda row: convert(self._state.obj(row))

@@ -7,14 +7,13 @@ DELETED with the new revision, entering it an ADDED.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
-from cluster.apiserver.state import Entry, Joined, Row, State, Table
+from cluster.apiserver.state import Entry, Joined, Row, State, Table, subscriptions
 from cluster.client.transport import EventType, WatchEvent
 from cluster.machinery.errors import ApiError, Expired
 from cluster.machinery.objects import Obj
@@ -27,8 +26,6 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 JOINED_MAX = 8
 """Positions of a ring from which its events are kept joined: watchers who keep up are all at the same one."""
-
-_ids = itertools.count()
 
 
 class Representation(Protocol):
@@ -99,7 +96,7 @@ class Watcher:
         self._deadline = self._loop.time() + min(options.timeout_s or TIMEOUT_MAX_S, TIMEOUT_MAX_S)
         self._bookmark_at = self._loop.time() + BOOKMARK_INTERVAL_S
         self._timer: asyncio.TimerHandle | None = None
-        self._id = next(_ids)
+        self._id = next(subscriptions)
         self._wake: Callable[[], None] | None = None
         self._ended = False
         self._headed = False

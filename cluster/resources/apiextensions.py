@@ -1,7 +1,6 @@
 """CustomResourceDefinitions: defaults and rules.  What one makes served is planned by the API server.
 
-Upstream: apiextensions-apiserver/pkg/apis/apiextensions/{v1/defaults,validation/validation}.go.  Deliberate difference:
-conversion by webhook is refused, since it is not served.
+Upstream: apiextensions-apiserver/pkg/apis/apiextensions/{v1/defaults,validation/validation}.go.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from typing import Any
 from cluster.machinery.errors import Cause
 from cluster.machinery.field_errors import duplicate, forbidden, invalid, not_supported, required, too_long
 from cluster.machinery.names import label_errors, service_name_errors, subdomain_errors
-from cluster.machinery.objects import GroupKind, Obj, annotations_of, field_of, name_of
+from cluster.machinery.objects import GroupKind, Obj, annotations_of, field_of, name_of, with_field
 from cluster.machinery.schema import check_structural, has_rules
+from cluster.resources.conversion import validate_conversion
 from cluster.resources.defaulting import each, filled
 from cluster.resources.field_path import FieldPathError, parse_field_path, plain_path
 from cluster.resources.kind import Kind
@@ -40,6 +40,9 @@ class CrdStrategy(GenericStrategy):
             names = filled(names, {"singular": kind.lower(), "listKind": f"{kind}List"})
         spec["names"] = names
         each(spec, "versions", _default_version)
+        if (service := field_of(spec, "conversion", "webhook", "clientConfig", "service")) is not None:
+            path = ("conversion", "webhook", "clientConfig", "service")
+            spec = with_field(spec, path, filled(service, absent={"port": 443}))
         return {**obj, "spec": spec}
 
     def _first_status(self, obj: Obj) -> Any:
@@ -106,9 +109,7 @@ def _validate_crd(crd: Obj) -> Iterator[Cause]:
     yield from _validate_names(names)
     if spec.get("preserveUnknownFields"):
         yield invalid("spec.preserveUnknownFields", True, "must be false")
-    strategy = field_of(spec, "conversion", "strategy", default="")
-    if strategy != "None":
-        yield not_supported("spec.conversion.strategy", strategy, ("None",))
+    yield from validate_conversion(spec.get("conversion") or {}, "spec.conversion")
     versions = spec.get("versions") or ()
     if not versions:
         yield required("spec.versions")

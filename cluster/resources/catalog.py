@@ -55,6 +55,7 @@ from cluster.resources.builtin import (
     HORIZONTAL_POD_AUTOSCALERS,
     HORIZONTAL_POD_AUTOSCALERS_V1,
 )
+from cluster.resources.conversion import Conversion
 from cluster.resources.kind import Kind, Selectable, metadata_fields
 from cluster.resources.printing import Column
 from cluster.resources.schemas import definition_name_of, node_of
@@ -73,6 +74,7 @@ class Descriptor:
     all but those served in several versions or groups).  `definition` is the schema's name in OpenAPI.  `custom` marks
     resources of a CRD, described by `schema` (their openAPIV3Schema): they take no strategic merge patches, and are pruned
     and defaulted by schema.  `deprecation` is what users of this version are told; empty for most.
+    `conversion`: rows may be in other versions, and a webhook has to be asked before `from_storage` can read them.
     """
 
     resource: Resource
@@ -87,6 +89,7 @@ class Descriptor:
     custom: bool = False
     schema: Obj = field(default_factory=dict)
     deprecation: str = ""
+    conversion: Conversion | None = None
 
     @property
     def is_stored(self) -> bool:

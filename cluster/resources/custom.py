@@ -5,7 +5,7 @@ Upstream: apiextensions-apiserver/pkg/registry/customresource, pkg/apiserver/cus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from cluster.machinery.resource import Resource
 from cluster.machinery.schema import ABSENT, Node, apply_defaults, compile_structural, has_rules, prune, validate
 from cluster.machinery.timestamps import age_of
 from cluster.resources.catalog import Descriptor, same
+from cluster.resources.conversion import Conversion, conversion_of, reader_of_converted, writer_of_converted
 from cluster.resources.field_path import parse_field_path, plain_path
 from cluster.resources.kind import metadata_fields, text_at
 from cluster.resources.printing import DEFAULT_COLUMNS, NAME, Cell, Column
@@ -112,17 +113,24 @@ def custom_descriptors(crd: Obj) -> tuple[Descriptor, ...]:
     spec = crd["spec"]
     version = next(version for version in spec["versions"] if version.get("storage"))
     stored_in = field_of(crd, "status", "storedVersions", default=())
-    storage = Storage(resource_of(spec, version), _node_of(version), set(stored_in) <= {version["name"]})
+    shapes = {f"{spec['group']}/{each['name']}": _node_of(each) for each in spec["versions"]}
+    storage = Storage(
+        resource_of(spec, version), shapes, set(stored_in) <= {version["name"]}, conversion_of(crd, shapes)
+    )
     return tuple(_descriptor(spec, version, storage) for version in spec["versions"] if version.get("served"))
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What the rows of a custom resource are: `is_uniform` when none was written before the storage version changed."""
+    """What the rows of a custom resource are: `is_uniform` when none was written before the storage version changed.
+
+    `shapes` are the schemas of all versions, by apiVersion.
+    """
 
     resource: Resource
-    node: Node
+    shapes: Mapping[str, Node]
     is_uniform: bool
+    conversion: Conversion | None
 
 
 def resource_of(spec: Obj, version: Obj) -> Resource:
@@ -153,7 +161,8 @@ def _node_of(version: Obj) -> Node:
 def _descriptor(spec: Obj, version: Obj, storage: Storage) -> Descriptor:
     resource = resource_of(spec, version)
     is_stored = storage.resource.version == resource.version
-    node = storage.node if is_stored else _node_of(version)
+    node = storage.shapes[resource.api_version]
+    conversion = None if is_stored and storage.is_uniform else storage.conversion
     strategy = CustomStrategy(
         node,
         namespaced=resource.namespaced,
@@ -169,11 +178,14 @@ def _descriptor(spec: Obj, version: Obj, storage: Storage) -> Descriptor:
         storage=storage.resource,
         definition=definition_name(resource),
         selectable={**metadata_fields(resource), **_selectable_of(version)},
-        to_storage=same if is_stored else _in_version(storage.resource.api_version, storage.node),
-        from_storage=_reader(resource.api_version, node, is_plain=is_stored and storage.is_uniform),
+        to_storage=same if is_stored else _writer(storage),
+        from_storage=reader_of_converted(resource.api_version, node)
+        if conversion
+        else _reader(resource.api_version, node, is_plain=is_stored and storage.is_uniform),
         custom=True,
         schema=_schema_of(version),
         deprecation=_deprecation_of(version, resource),
+        conversion=conversion,
     )
 
 
@@ -198,6 +210,15 @@ def has_defaults(node: Node) -> bool:
 def _in_version(api_version: str, node: Node) -> Callable[[Obj], Obj]:
     """Conversion `None`: the same fields, as far as the other version's schema has them."""
     return lambda obj: prune(node, {**obj, "apiVersion": api_version})
+
+
+def _writer(storage: Storage) -> Callable[[Obj], Obj]:
+    api_version = storage.resource.api_version
+    return (
+        writer_of_converted(api_version)
+        if storage.conversion
+        else _in_version(api_version, storage.shapes[api_version])
+    )
 
 
 def _reader(api_version: str, node: Node, *, is_plain: bool) -> Callable[[Obj], Obj]:

@@ -87,6 +87,10 @@ class Admission:
 
 
 def replaced(attributes: Attributes, obj: Obj) -> Attributes:
+    return changed(attributes, obj, attributes.old)
+
+
+def changed(attributes: Attributes, obj: Obj, old: Obj | None) -> Attributes:
     return Attributes(
         attributes.operation,
         attributes.descriptor,
@@ -94,7 +98,7 @@ def replaced(attributes: Attributes, obj: Obj) -> Attributes:
         attributes.subresource,
         attributes.user,
         obj,
-        attributes.old,
+        old,
         attributes.warnings,
         attributes.call,
         attributes.dry_run,

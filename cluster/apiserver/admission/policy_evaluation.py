@@ -75,6 +75,10 @@ class PolicyEvaluation:
 
     def _apply(self, policy: Policy, attributes: Attributes, matched: Descriptor, budget: Budget) -> None:
         denied: Failure | None = None
+        if matched is not attributes.descriptor and (matched.conversion or attributes.descriptor.conversion):
+            for failure in self._ignored_or(policy, f"{matched.resource.api_version} is converted to by a webhook"):
+                raise _refusal(policy, failure, attributes)
+            return
         values = values_of(attributes, matched, self._authorizer)
         for binding in policy.bindings:
             if binding.criteria is not None and self._matcher.match(binding.criteria, attributes) is None:
@@ -170,6 +174,8 @@ class PolicyEvaluation:
             found = [row for row in table.ordered(namespace) if selector.matches(row.labels)]
         if not found and ref.get("parameterNotFoundAction") == "Deny":
             raise NotConfigured("no params found for policy binding with `Deny` parameterNotFoundAction")
+        if descriptor.conversion is not None:
+            raise NotConfigured(f"{descriptor.resource.api_version} is converted to by a webhook")
         return [descriptor.from_storage(self._state.obj(row)) for row in found]
 
     @staticmethod

@@ -82,7 +82,7 @@ def request_of(attributes: Attributes, matched: Descriptor, uid: str) -> Obj:
 
 def converted(obj: Obj, own: Descriptor, matched: Descriptor) -> Obj:
     """An object of `own`'s version in `matched`'s; one of another kind (Scale, Eviction, options) as it is."""
-    if matched is own or obj.get("kind") != own.resource.kind:
+    if matched is own or obj.get("kind") != own.resource.kind or obj.get("apiVersion") == matched.resource.api_version:
         return obj
     return matched.from_storage(own.to_storage(obj))
 

@@ -17,8 +17,9 @@ from loguru import logger
 
 from cluster.apiserver.admission.api import Attributes, replaced
 from cluster.apiserver.admission.match import GROUP, Criteria, Matcher, criteria_of
-from cluster.apiserver.admission.review import InvalidReview, Verdict, review_of, verdict_of
+from cluster.apiserver.admission.review import InvalidReview, Verdict, converted, review_of, verdict_of
 from cluster.apiserver.authz import Authorizer
+from cluster.apiserver.conversion import Converter
 from cluster.apiserver.state import Row, State, TableId, subscriptions
 from cluster.apiserver.webhook_client import WebhookClient, WebhookFailed
 from cluster.base.entropy import Entropy
@@ -66,6 +67,15 @@ class Webhook:
     mutating: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A webhook to ask in `version`, and the request with its objects as far as a webhook has to convert them to it."""
+
+    webhook: Webhook
+    version: Descriptor
+    attributes: Attributes
+
+
 @dataclass(slots=True)
 class _Round:
     """One request's way past the mutating webhooks."""
@@ -80,12 +90,20 @@ class Webhooks:
     """Follows the configurations in the server's own state."""
 
     def __init__(
-        self, *, state: State, catalog: Catalog, entropy: Entropy, client: WebhookClient, authorizer: Authorizer
+        self,
+        *,
+        state: State,
+        catalog: Catalog,
+        entropy: Entropy,
+        client: WebhookClient,
+        authorizer: Authorizer,
+        converter: Converter,
     ) -> None:
         self._state = state
         self._authorizer = authorizer
         self._entropy = entropy
         self._client = client
+        self._converter = converter
         self._matcher = Matcher(state, catalog)
         self._mutating: Sequence[Webhook] = ()
         self._validating: Sequence[Webhook] = ()
@@ -123,16 +141,10 @@ class Webhooks:
 
     async def validate(self, attributes: Attributes) -> None:
         """Raises ApiError: the first refusal, in the webhooks' order."""
-        matched = [
-            (webhook, version)
-            for webhook in self._validating
-            if (version := self._matched(webhook, attributes)) is not None
-        ]
+        matched = [one for webhook in self._validating if (one := await self._matched(webhook, attributes)) is not None]
         if not matched:
             return
-        answers = await asyncio.gather(
-            *(self._ask(webhook, version, attributes) for webhook, version in matched), return_exceptions=True
-        )
+        answers = await asyncio.gather(*(self._ask(one) for one in matched), return_exceptions=True)
         for answer in answers:
             match answer:
                 case BaseException():
@@ -146,17 +158,17 @@ class Webhooks:
     async def _take(self, turn: _Round, webhook: Webhook, redo: Redo) -> None:
         """Ask one mutating webhook and go on with what it leaves."""
         attributes = turn.attributes
-        version = self._matched(webhook, attributes)
-        if version is None:
+        matched = await self._matched(webhook, attributes)
+        if matched is None:
             return
-        verdict = await self._ask(webhook, version, attributes)
+        verdict = await self._ask(matched)
         if verdict is None:
             return
         attributes.warnings.extend(verdict.warnings)
         if verdict.refusal is not None:
             raise verdict.refusal
         if verdict.patch:
-            new = _patched(webhook, attributes, version, verdict.patch, redo)
+            new = await self._patched(matched, attributes, verdict.patch, redo)
             if new != attributes.obj:
                 turn.attributes = replaced(attributes, new)
                 turn.changed = True
@@ -165,30 +177,35 @@ class Webhooks:
         if webhook not in turn.asked:
             turn.asked.append(webhook)
 
-    def _matched(self, webhook: Webhook, attributes: Attributes) -> Descriptor | None:
-        """In which version the webhook is to be asked; None when it is not.  Raises InternalError."""
+    async def _matched(self, webhook: Webhook, attributes: Attributes) -> _Match | None:
+        """In which version the webhook is to be asked, and about what; None when it is not.  Raises InternalError."""
         version = self._matcher.match(webhook.criteria, attributes)
-        if version is None or not webhook.conditions:
-            return version
+        if version is None:
+            return None
+        shown = await self._converter.attributes(attributes, version)
+        matched = _Match(webhook, version, shown)
+        if not webhook.conditions:
+            return matched
         from cluster.apiserver.admission.expressions import values_of
         from cluster.machinery.cel import Budget, CelError
         from cluster.machinery.cel.admission import first_mismatch
 
         try:
-            values = values_of(attributes, version, self._authorizer)
-            return version if first_mismatch(webhook.conditions, values, Budget()) is None else None
+            values = values_of(shown, version, self._authorizer)
+            return matched if first_mismatch(webhook.conditions, values, Budget()) is None else None
         except CelError as error:
             if webhook.ignores_failure:
                 logger.warning("an admission webhook failed and is ignored", webhook=webhook.name, reason=error.message)
                 return None
             raise InternalError(f"Internal error occurred: {error.message}") from None
 
-    async def _ask(self, webhook: Webhook, version: Descriptor, attributes: Attributes) -> Verdict | None:
+    async def _ask(self, matched: _Match) -> Verdict | None:
         """What the webhook says; None when it could not be asked and that is ignored."""
+        webhook, attributes = matched.webhook, matched.attributes
         if attributes.dry_run and webhook.has_side_effects:
             raise BadRequest(f'admission webhook "{webhook.name}" does not support dry run')
         uid = self._entropy.uid()
-        body = orjson.dumps(review_of(attributes, version, uid))
+        body = orjson.dumps(review_of(attributes, matched.version, uid))
         try:
             answer = await self._client.call(webhook.client_config, body, timeout_s=webhook.timeout_s)
             return verdict_of(webhook.name, answer, uid, mutating=webhook.mutating)
@@ -200,6 +217,27 @@ class Webhooks:
             logger.warning("an admission webhook failed and is ignored", webhook=webhook.name, reason=reason)
             return None
         raise InternalError(f'Internal error occurred: failed calling webhook "{webhook.name}": {reason}')
+
+    async def _patched(self, matched: _Match, attributes: Attributes, patch: Any, redo: Redo) -> Obj:
+        """The object after a webhook's patch, in the request's own version."""
+        webhook, version, own = matched.webhook, matched.version, attributes.descriptor
+        if attributes.operation in ("DELETE", "CONNECT") or attributes.obj.get("kind") != own.resource.kind:
+            raise _failed(webhook, "attempted to modify the object, which is not supported for this operation")
+        shown = converted(matched.attributes.obj, own, version)
+        try:
+            new = json_patch(shown, patch)
+        except ApiError as error:
+            raise _failed(webhook, f"returned a patch that does not fit: {error.message}") from None
+        if (new.get("apiVersion"), new.get("kind")) != (shown.get("apiVersion"), shown.get("kind")):
+            raise _failed(webhook, "may not change apiVersion or kind")
+        if version is not own:
+            conversion = own.conversion or version.conversion
+            new = (
+                own.from_storage(version.to_storage(new))
+                if conversion is None
+                else await self._converter.obj(conversion, new, own.resource.api_version)
+            )
+        return _redone(webhook, attributes, new, redo)
 
     def _on_change(self, old: Row | None, new: Row | None) -> None:
         self._mutating = self._configured(MUTATING, mutating=True)
@@ -242,20 +280,8 @@ def _conditions_of(webhook: Obj) -> Sequence[Condition]:
     return compile_conditions(conditions)
 
 
-def _patched(webhook: Webhook, attributes: Attributes, version: Descriptor, patch: Any, redo: Redo) -> Obj:
-    """The object after a webhook's patch, in the request's own version."""
-    own = attributes.descriptor
-    if attributes.operation in ("DELETE", "CONNECT") or attributes.obj.get("kind") != own.resource.kind:
-        raise _failed(webhook, "attempted to modify the object, which is not supported for this operation")
-    shown = attributes.obj if version is own else version.from_storage(own.to_storage(attributes.obj))
-    try:
-        new = json_patch(shown, patch)
-    except ApiError as error:
-        raise _failed(webhook, f"returned a patch that does not fit: {error.message}") from None
-    if (new.get("apiVersion"), new.get("kind")) != (shown.get("apiVersion"), shown.get("kind")):
-        raise _failed(webhook, "may not change apiVersion or kind")
-    if version is not own:
-        new = own.from_storage(version.to_storage(new))
+def _redone(webhook: Webhook, attributes: Attributes, new: Obj, redo: Redo) -> Obj:
+    """The object that a webhook left, typed anew, with what only the server may set."""
     meta, before = new.get("metadata"), meta_of(attributes.obj)
     if not isinstance(meta, dict) or any(meta.get(name) != before.get(name) for name in _FIXED):
         raise _failed(webhook, "may not change the object's name, namespace or uid")

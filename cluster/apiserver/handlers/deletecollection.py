@@ -15,7 +15,7 @@ async def delete_collection(backend: Backend, call: Call) -> Result:
     """Answers with the objects as they were."""
     deletion = deletion_of(call)
     # resourceVersion on a collection limits what is listed, not what may be deleted.
-    selected = await list_rows(call, backend.state, backend.store)
+    selected = await list_rows(call, backend.state, backend.store, backend.converter)
     for row in selected.rows:
         one = replace(call, route=replace(call.route, namespace=row.key.namespace, name=row.key.name))
         try:

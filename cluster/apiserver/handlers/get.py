@@ -10,4 +10,4 @@ from cluster.apiserver.listing import revision_of
 async def get(backend: Backend, call: Call) -> Result:
     if version := call.request.parameter("resourceVersion"):
         await backend.state.not_older_than(revision_of(version))
-    return RowResult(backend.registry.row(call.descriptor, call.key))
+    return RowResult(await backend.registry.read(call.descriptor, call.key))

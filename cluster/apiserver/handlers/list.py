@@ -8,4 +8,4 @@ from cluster.apiserver.listing import list_rows
 
 
 async def list_collection(backend: Backend, call: Call) -> Result:
-    return await list_rows(call, backend.state, backend.store)
+    return await list_rows(call, backend.state, backend.store, backend.converter)

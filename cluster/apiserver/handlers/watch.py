@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result, WatchResult
@@ -36,17 +36,19 @@ async def watch(backend: Backend, call: Call) -> Result:
     table = state.table(call.table_id)
     matches = matcher_of(selection, state, call.descriptor)
     error: ApiError | None = None
-    initial: Iterator[Row] = iter(())
+    rows: Sequence[Row] = ()
     if sends_initial or not revision:
-        position = table.ring_end
         if sends_initial:
             rows = candidates(selection, table)
-            initial = iter([row for row in rows if matches(row)] if matches is not None else rows)
+        revision = state.revision
     elif revision < table.floor:
-        position = table.ring_end
         error = Expired(f"too old resource version: {revision} ({table.floor})")
-    else:
-        position = table.position_after(revision)
+        revision = state.revision
+    if call.descriptor.conversion is not None and error is None:
+        rows = await backend.converter.rows(call.descriptor, rows)
+        table = await backend.converted.table(call.descriptor, table, revision)
+    initial = iter([row for row in rows if matches(row)] if matches is not None else rows)
+    position = table.position_after(revision)
     wanted = accepted(call.request.headers.get("accept", ""))
     options = WatchOptions(
         position=position,

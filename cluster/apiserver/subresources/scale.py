@@ -59,7 +59,7 @@ def _selector_text(selector: Any) -> str:
 
 async def get_scale(backend: Backend, call: Call) -> Result:
     fields = fields_of(call)
-    row = backend.registry.row(call.descriptor, call.key)
+    row = await backend.registry.read(call.descriptor, call.key)
     return ObjResult(scale_of(backend.registry.obj(call.descriptor, row), fields))
 
 
@@ -98,7 +98,7 @@ async def write_scale(backend: Backend, call: Call, scale: Obj, parameters: Writ
 async def patch_scale(backend: Backend, call: Call) -> Result:
     fields = fields_of(call)
     body = patch_body_of(call)
-    row = backend.registry.row(call.descriptor, call.key)
+    row = await backend.registry.read(call.descriptor, call.key)
     shown = scale_of(backend.registry.obj(call.descriptor, row), fields)
     if media_type_of(call) == PatchType.JSON:
         patched = json_patch(shown, body)

@@ -216,7 +216,7 @@ def test_what_a_definition_serves_is_known_for_removal():
         (lambda crd: with_field(crd, ("spec", "versions"), [_version(schema={})]), "spec.versions[0].schema.openAPIV3Schema"),
         (lambda crd: with_field(crd, ("spec", "versions"), [_version(schema={"openAPIV3Schema": {"type": "array"}})]),
          "spec.versions[0].schema.openAPIV3Schema.type"),
-        (lambda crd: with_field(crd, ("spec", "conversion"), {"strategy": "Webhook"}), "spec.conversion.strategy"),
+        (lambda crd: with_field(crd, ("spec", "conversion"), {"strategy": "Webhook"}), "spec.conversion.webhook.clientConfig"),
         (lambda crd: with_field(crd, ("spec", "versions"), [_version(selectableFields=[{"jsonPath": ".a[0]"}])]),
          "spec.versions[0].selectableFields[0].jsonPath"),
         (lambda crd: with_field(crd, ("spec", "versions"),
