@@ -210,6 +210,7 @@ class Trigger(StrEnum):
     DRIFT = "Drift"
     REQUEST = "Request"
     RETRY = "Retry"
+    REVERT = "Revert"  # a commit did not become healthy, so an earlier one is applied
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ APPLICATIONS = Resource(
     singular="application", short_names=("app", "apps"), categories=("gitops",), subresources=("status",),
 )  # fmt: skip
 
+QUARANTINED_MAX = 20
+
 _NAME = string(maxLength=253)
 
 _SPEC = obj(
@@ -42,6 +44,14 @@ _SPEC = obj(
             "what to do about changes made behind Git's back",
             enum=["correct", "report", "ignore"],
             default="correct",
+        ),
+        "autoRevert": obj(
+            {
+                "push": boolean("also push a commit that takes the content back", default=True),
+                "merges": boolean("push it also when it takes back merges", default=False),
+                "maxPerHour": integer("how many commits may be given up in an hour", default=3, minimum=1, maximum=60),
+            },
+            "go back to the last good commit when a new one does not become healthy; absent: never",
         ),
         "dependsOn": array(
             obj({"name": _NAME}, required=("name",)),
@@ -68,6 +78,22 @@ _STATUS = obj(
         "lastSyncedAt": instant(),
         "lastHandledRequest": string("the value of the requested-at annotation last acted on"),
         "counts": obj({name: integer() for name in _COUNT}),
+        "quarantined": array(
+            obj(
+                {
+                    "revision": string("the commit that is not applied again"),
+                    "tree": string("the content of the application's path at it"),
+                    "good": string("the commit that is applied instead"),
+                    "at": instant(),
+                    "reason": string(),
+                    "revertedBy": string("the commit that was pushed to take it back"),
+                    "notPushed": string("why none was pushed"),
+                },
+                required=("revision", "good"),
+            ),
+            "commits that were given up because they did not become healthy, the oldest first",
+            maxItems=QUARANTINED_MAX,
+        ),
         "drifted": array(string(), "objects that differ from Git while drift is only reported", maxItems=100),
         "problems": array(string(), "all that is wrong, with file and line where it has one", maxItems=50),
         "problemsOmitted": integer("how many more there were"),

@@ -38,6 +38,7 @@ from reconciler.daemon.journal import Journal
 from reconciler.daemon.own_kinds import OwnKinds
 from reconciler.daemon.owned import OwnedObjects
 from reconciler.daemon.removal import FINALIZER, Removal
+from reconciler.daemon.reverts import Reverts
 from reconciler.daemon.sources import RepositoryState, Sources
 from reconciler.daemon.spec import REQUESTED_ANNOTATION, ApplicationSpec, application_spec
 from reconciler.daemon.state import ApplicationState, state_from
@@ -67,6 +68,7 @@ class Applications:
         pipeline: Pipeline,
         sources: Sources,
         journal: Journal,
+        reverts: Reverts,
         clock: Clock,
         entropy: Entropy,
         operator: Callable[[], Key | None],
@@ -84,6 +86,7 @@ class Applications:
         self._states: dict[Key, ApplicationState] = {}
         self._claims = Claims()
         self._telling = Telling(transport, self._cache, clock)
+        self._reverts = reverts
         self._synchroniser = Synchroniser(
             pipeline=pipeline,
             kinds=self._cache,
@@ -91,6 +94,7 @@ class Applications:
             claims=self._claims,
             journal=journal,
             telling=self._telling,
+            reverts=reverts,
             clock=clock,
             operator=operator,
         )
@@ -192,14 +196,17 @@ class Applications:
     async def _synchronise(
         self, spec: ApplicationSpec, application: Obj, state: ApplicationState, repository: RepositoryState
     ) -> None:
-        if repository.revision is None:
+        head = repository.revision
+        if head is None:
             return
+        state.head = head.id
+        chosen = await self._reverts.choose(spec, application, state, repository.source, head)
         if spec.create_namespace and not state.applied:
             await ensure_namespace(self._transport, spec.target_namespace)
         rights = self._transport_of(spec)
         try:
             prepared = await self._synchroniser.bring_about(
-                spec, application, state, repository, repository.revision, rights
+                spec, application, state, repository, chosen.revision, rights
             )
         finally:
             self._settle(spec.key, state.inventory.entries)
@@ -208,7 +215,9 @@ class Applications:
             return
         # Before anything is judged: a change that comes after the judgement must not be missed.
         self._track(spec.key, state, prepared)
-        again_s = await self._synchroniser.conclude(spec, application, state, prepared)
+        again_s = await self._synchroniser.conclude(
+            spec, application, state, prepared, head=head, instead_of=chosen.instead_of
+        )
         self._queue.add_after(spec.key, again_s)
 
     async def _add_finalizer(self, application: Obj) -> None:

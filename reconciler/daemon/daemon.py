@@ -26,6 +26,7 @@ from reconciler.daemon.applications import Applications
 from reconciler.daemon.install import NotEstablished, install_bootstrap, install_kinds
 from reconciler.daemon.journal import Journal
 from reconciler.daemon.opening import SourceOpener
+from reconciler.daemon.reverts import Reverts
 from reconciler.daemon.sources import Sources
 from reconciler.history.runs import History
 from reconciler.pipeline import CacheOf, Impersonate, Pipeline
@@ -140,6 +141,7 @@ class Daemon:
             pipeline=pipeline,
             sources=sources,
             journal=journal,
+            reverts=Reverts(self._transport, self._recorder, self._clock),
             clock=self._clock,
             entropy=self._entropy,
             operator=lambda: self._bootstrap,

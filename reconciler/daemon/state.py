@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cluster.machinery.objects import Obj, key_of, uid_of
 from reconciler.apply.inventory import Inventory
 from reconciler.daemon.attempt import Attempt, Failure
-from reconciler.history.runs import proven_trees, runs_of
+from reconciler.daemon.quarantine import Quarantined, quarantined_of
+from reconciler.history.runs import newest_good, proven_trees, runs_of
 from reconciler.model import Ref
 
 
@@ -24,6 +25,17 @@ class ApplicationState:
     """The value of the request annotation last acted on."""
     proven: set[str]
     """Contents that ran healthy once."""
+    good: str = ""
+    """The newest revision that ran healthy with nothing held."""
+    head: str = ""
+    """The newest revision when the present look began: what is applied is another one while that is under quarantine."""
+    quarantined: Sequence[Quarantined] = ()
+    evidence: Sequence[str] = ()
+    """What was wrong with the commit given up last."""
+    spared: str = ""
+    """The unhealthy commit about which it was said that it stays."""
+    push_at: float = 0.0
+    """When a revert may be pushed again, in monotonic seconds."""
     attempt: Attempt | None = None
     recorded: bool = True
     """Whether `attempt` has its run."""
@@ -42,11 +54,14 @@ class ApplicationState:
 def state_from(application: Obj, inventory: Inventory, runs: Iterable[Obj]) -> ApplicationState:
     """What the API remembers.  `runs` are those of the namespace."""
     status: Obj = application.get("status") or {}
+    runs = list(runs)
     return ApplicationState(
         uid=uid_of(application),
         inventory=inventory,
         applied=str(status.get("revision", "")),
         handled=str(status.get("lastHandledRequest", "")),
+        good=newest_good(runs_of(runs, key_of(application))),
+        quarantined=quarantined_of(status),
         proven=set(proven_trees(runs_of(runs, key_of(application)))),
         last_run=str(status.get("lastRun", "")),
         synced_at=str(status.get("lastSyncedAt", "")),

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.machinery.conditions import make_condition, set_conditions
 from cluster.machinery.objects import Obj, generation_of
+from reconciler.daemon.quarantine import Quarantined, row_of
 from reconciler.model import Counts, Health, HealthStatus, Revision, Sync
 
 UNKNOWN = HealthStatus(Health.UNKNOWN)
@@ -39,6 +40,7 @@ class View:
     last_run: str = ""
     synced_at: str = ""
     handled_request: str = ""
+    quarantined: Sequence[Quarantined] = ()
 
 
 def status_of(application: Obj, view: View, now: str) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def status_of(application: Obj, view: View, now: str) -> dict[str, Any]:
             }
     if view.counts is not None:
         status["counts"] = asdict(view.counts)
+    if view.quarantined:
+        status["quarantined"] = [row_of(entry) for entry in view.quarantined]
     for name, text in (
         ("lastRun", view.last_run),
         ("lastSyncedAt", view.synced_at),

@@ -19,6 +19,8 @@ from reconciler.daemon.attempt import Attempt, Failure, due, failures_after
 from reconciler.daemon.claims import Claims
 from reconciler.daemon.journal import Journal
 from reconciler.daemon.own_kinds import OwnKinds
+from reconciler.daemon.quarantine import Quarantined, described
+from reconciler.daemon.reverts import Reverts
 from reconciler.daemon.sources import RepositoryState, Sources
 from reconciler.daemon.spec import ApplicationSpec, application_spec
 from reconciler.daemon.state import ApplicationState
@@ -50,6 +52,7 @@ class Synchroniser:
         claims: Claims,
         journal: Journal,
         telling: Telling,
+        reverts: Reverts,
         clock: Clock,
         operator: Callable[[], Key | None],
     ) -> None:
@@ -60,6 +63,7 @@ class Synchroniser:
         self._claims = claims
         self._journal = journal
         self._telling = telling
+        self._reverts = reverts
         self._clock = clock
         self._operator = operator
 
@@ -94,7 +98,14 @@ class Synchroniser:
         return prepared
 
     async def conclude(
-        self, spec: ApplicationSpec, application: Obj, state: ApplicationState, prepared: Prepared
+        self,
+        spec: ApplicationSpec,
+        application: Obj,
+        state: ApplicationState,
+        prepared: Prepared,
+        *,
+        head: Revision,
+        instead_of: Quarantined | None,
     ) -> float:
         """Judge the present state, record the attempt once it has an outcome, tell; after how long to come back.
 
@@ -103,9 +114,20 @@ class Synchroniser:
         attempt = state.attempt
         if attempt is None:
             return spec.interval_s
-        health = worst(_named(ref, status) for ref, status in await self._pipeline.ailing(prepared.manifests))
+        ailing = await self._pipeline.ailing(prepared.manifests)
+        health = worst(_named(ref, status) for ref, status in ailing)
         now = self._clock.monotonic()
         outcome = attempt.outcome(health, now)
+        source = prepared.task.source
+        given_up = None
+        if instead_of is not None:
+            instead_of = await self._reverts.publish(spec, application, state, source, entry=instead_of, head=head)
+        else:
+            given_up = await self._reverts.give_up(
+                *(spec, application, state, source), attempt=attempt, outcome=outcome, health=health, ailing=ailing
+            )
+        if given_up is not None:
+            outcome = Outcome.APPLIED
         holds = prepared.plan.of(Verb.HOLD)
         if outcome is not None and not state.recorded:
             await self._record(application, state, outcome, health, attempt.message(health))
@@ -115,13 +137,16 @@ class Synchroniser:
             message = f"{holds[0].ref}: {holds[0].reason}"
         if is_synced:
             state.applied = attempt.revision.id
+        applied = is_synced
+        if given_up := given_up or instead_of:
+            is_synced, message = False, described(given_up)
         drifted = [str(action.ref) for action in holds if action.manifest is not None]
         view = View(
             sync=Sync.SYNCED if is_synced else Sync.OUT_OF_SYNC,
             health=health,
             revision=attempt.revision,
-            applied=is_synced,
-            reason="" if is_synced else _reason_of(attempt, drifted),
+            applied=applied,
+            reason="Reverted" if given_up else "" if is_synced else _reason_of(attempt, drifted),
             message=message,
             reconciling=outcome is None,
             stalled=outcome in (Outcome.FAILED, Outcome.PARTIAL),
@@ -131,8 +156,11 @@ class Synchroniser:
             last_run=state.last_run,
             synced_at=state.synced_at,
             handled_request=state.handled,
+            quarantined=state.quarantined,
         )
         await self._telling.tell(application, state, view)
+        if given_up is not None and instead_of is None:
+            return 0  # the good commit, at once
         waits = [spec.interval_s, *(failure.retry_at - now for failure in state.failures.values())]
         if outcome is None:
             waits.append(attempt.deadline - now)
@@ -182,6 +210,8 @@ class Synchroniser:
         if spec.requested and spec.requested != state.handled:
             return Trigger.REQUEST
         if state.attempted[0] != revision.id:
+            if state.head != revision.id:
+                return Trigger.REVERT
             return Trigger.REVISION
         if state.attempted[1] != generation_of(application):
             return Trigger.SPEC
@@ -208,7 +238,7 @@ class Synchroniser:
 
         def superseded() -> bool:
             newest = self._sources.state(spec.repository)
-            newer = newest is not None and newest.revision is not None and newest.revision.id != revision.id
+            newer = newest is not None and newest.revision is not None and newest.revision.id != state.head
             return newer and state.preempted < PREEMPTIONS_MAX
 
         acted = await self._pipeline.carry_out(prepared, actions, state.inventory, rights, superseded=superseded)
@@ -256,6 +286,7 @@ class Synchroniser:
         state.recorded = True
         if outcome is Outcome.SUCCEEDED and attempt.proves_tree:
             state.proven.add(attempt.tree)
+            state.good = attempt.revision.id
         name = await self._journal.finished(application, attempt, outcome, health, message)
         state.last_run = name or state.last_run
 

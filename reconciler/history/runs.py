@@ -80,12 +80,18 @@ def runs_of(runs: Iterable[Obj], application: Key) -> Sequence[Obj]:
 
 def proven_trees(runs: Iterable[Obj]) -> Collection[str]:
     """The contents that ran healthy once, with nothing held back: returning to one of them is no bad news."""
-    return {
-        str(field_of(run, "spec", "tree", default=""))
-        for run in runs
-        if field_of(run, "spec", "outcome") == Outcome.SUCCEEDED
-        and not field_of(run, "spec", "counts", "held", default=0)
-    } - {""}
+    return {str(field_of(run, "spec", "tree", default="")) for run in runs if _is_good(run)} - {""}
+
+
+def newest_good(runs: Iterable[Obj]) -> str:
+    """The revision that ran healthy last, with nothing held back; empty when none is on record."""
+    good = newest_first(run for run in runs if _is_good(run))
+    return str(field_of(good[0], "spec", "revision", default="")) if good else ""
+
+
+def _is_good(run: Obj) -> bool:
+    held = field_of(run, "spec", "counts", "held", default=0)
+    return field_of(run, "spec", "outcome") == Outcome.SUCCEEDED and not held
 
 
 def spec_of(run: Run) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from reconciler.errors import Fault, source_error
 
@@ -122,12 +123,17 @@ class Git:
         network: bool = False,
         timeout_s: float = 60,
         accept: Sequence[int] = (0,),
+        stdin: bytes = b"",
+        extra: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[int, bytes]:
-        """The exit code and standard output.  Raises StageError for other codes, too much output and time."""
+        """The exit code and standard output.  Raises StageError for other codes, too much output and time.
+
+        `stdin` is for commands that read all of it before they answer; `extra` adds to the environment.
+        """
         child = await asyncio.create_subprocess_exec(
             *self.argv(git_dir, arguments, credentials),
-            env=self.environment(credentials, network=network),
-            stdin=asyncio.subprocess.DEVNULL,
+            env={**self.environment(credentials, network=network), **extra},
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd="/",
@@ -139,6 +145,9 @@ class Git:
             raise RuntimeError("a child started with pipes has none")
         try:
             async with asyncio.timeout(timeout_s):
+                if child.stdin is not None:
+                    child.stdin.write(stdin)
+                    child.stdin.close()
                 output, message = await asyncio.gather(_bounded(output_pipe), _bounded(error_pipe))
                 code = await child.wait()
         except TimeoutError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ from reconciler.content import TooLarge, Tree
 from reconciler.errors import Fault, StageError, source_error
 from reconciler.model import Revision
 from reconciler.source import refs
+from reconciler.source.address import checked_ref
 from reconciler.source.command import CredentialsOf, Git
+from reconciler.source.going_back import GoingBack, merges_between, returning_commit
 from reconciler.source.objects import ObjectReader
 from reconciler.source.peek import Peek
 
@@ -57,14 +60,22 @@ class _Repository:
         )
         return code == 0
 
+    async def at(self, commit_id: str) -> Revision:
+        """A revision by its full id.  Raises StageError when it is not here."""
+        return await self._reader.commit(commit_id)
+
+    async def merges_between(self, good: str, head: str) -> int:
+        return await merges_between(self._git, self._git_dir, good, head)
+
     async def close(self) -> None:
         await self._reader.close()
 
 
 class LocalRepository(_Repository):
-    """A repository on this host, `directory` already checked to be allowed.  Nothing is written to it."""
+    """A repository on this host, `directory` already checked to be allowed.  Only `go_back` writes to it."""
 
     def __init__(self, git: Git, directory: Path, ref: GitRef) -> None:
+        self._directory = directory
         self._layout = refs.layout_of(directory)
         self._ref = ref
         super().__init__(git, self._layout.common_dir)
@@ -76,6 +87,32 @@ class LocalRepository(_Repository):
                 f"the repository has no {self._ref.full_name} yet", fault=Fault.REPOSITORY, retryable=True
             )
         return await self._reader.commit(commit)
+
+    async def go_back(self, wanted: GoingBack) -> str:
+        """Make the returning commit and move the branch to it, the files of its work tree too.  Raises StageError.
+
+        A work tree of somebody else is not touched: its configuration may name programs that would run as us.
+        """
+        branch = await self._branch()
+        work_tree = self._directory if self._layout.git_dir != self._directory else None
+        checked_out = work_tree is not None and refs.target_of(self._layout, "HEAD") == branch
+        if checked_out and self._directory.stat().st_uid != os.geteuid():
+            raise source_error(f"the work tree {self._directory} belongs to somebody else, so it is not changed")
+        commit = await returning_commit(self._git, self._git_dir, wanted)
+        if checked_out:
+            await self._git.run(
+                *(f"--work-tree={work_tree}", "merge", "--quiet", "--ff-only", commit), git_dir=self._layout.git_dir
+            )
+        else:
+            await self._git.run("update-ref", "--", branch, commit, wanted.head, git_dir=self._git_dir)
+        return commit
+
+    async def _branch(self) -> str:
+        name = self._ref.full_name
+        branch = refs.target_of(self._layout, name) if name == "HEAD" else name
+        if self._ref.commit or not branch.startswith("refs/heads/"):
+            raise source_error("the repository is not followed at a branch: no commit can be added")
+        return branch
 
     def fingerprint(self) -> str:
         return self._ref.commit or refs.fingerprint_of(self._layout, self._ref.full_name)
@@ -121,6 +158,22 @@ class RemoteRepository(_Repository):
     async def close(self) -> None:
         await self._peek.close()
         await super().close()
+
+    async def go_back(self, wanted: GoingBack) -> str:
+        """Make the returning commit and push it; a remote that has moved on meanwhile refuses.  Raises StageError."""
+        if self._ref.commit or self._ref.tag:
+            raise source_error("the repository is not followed at a branch: no commit can be added")
+        branch = self._ref.full_name if self._ref.branch else await self._default_branch()
+        commit = await returning_commit(self._git, self._git_dir, wanted)
+        await self._network("push", "--quiet", "--", self._url, f"{commit}:{branch}", git_dir=self._git_dir)
+        return commit
+
+    async def _default_branch(self) -> str:
+        _, output = await self._network("ls-remote", "--symref", "--", self._url, "HEAD")
+        for line in output.decode("utf-8", "replace").splitlines():
+            if line.startswith("ref: refs/heads/") and line.endswith("\tHEAD"):
+                return f"refs/heads/{checked_ref(line.removeprefix('ref: refs/heads/').removesuffix(chr(9) + 'HEAD'))}"
+        raise source_error("the remote does not say which branch its HEAD is: name one in spec.ref.branch")
 
     async def _peeked(self) -> str:
         return await self._peek.commit(self._ref.full_name, await self._credentials())

@@ -58,6 +58,12 @@ def resolve(layout: Layout, name: str) -> str:
     raise source_error(f"{name} is a ref to a ref without end")
 
 
+def target_of(layout: Layout, name: str) -> str:
+    """The full name of the ref that `name` points to; empty when it holds an object id or does not exist."""
+    text = _loose(layout, name)
+    return text.removeprefix("ref: ").strip() if text.startswith("ref: ") else ""
+
+
 def _loose(layout: Layout, name: str) -> str:
     if ".." in name.split("/") or name.startswith("/"):
         raise source_error("a ref points outside of the repository")
