@@ -120,7 +120,7 @@ class Reverts:
             "commit given up",
             app=str(spec.key),
             revision=attempt.revision.short,
-            good=entry.good[:8],
+            result=entry.good[:8],
             reason=entry.reason,
         )
         self._recorder.event(application, "Warning", "Reverted", described(entry))
@@ -156,7 +156,7 @@ class Reverts:
                 "revert pushed" if commit else "revert not pushed",
                 app=str(spec.key),
                 revision=entry.revision[:8],
-                commit=commit[:8],
+                result=commit[:8],
                 reason=why,
             )
             self._recorder.event(application, "Normal" if commit else "Warning", "Reverted", described(after))

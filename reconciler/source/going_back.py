@@ -96,9 +96,9 @@ async def merges_between(git: Git, git_dir: Path, good: str, head: str) -> int:
 
 
 def message_of(subject: str, body: Sequence[str], trailers: Sequence[tuple[str, str]]) -> str:
-    """A commit message; control characters, which may come from anywhere, are left out."""
+    """A commit message; control characters, which may come from anywhere, become spaces."""
     lines = [subject, "", *body, "", *(f"{name}: {value}" for name, value in trailers)]
-    return "\n".join("".join(char for char in line if char.isprintable()) for line in lines) + "\n"
+    return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in lines) + "\n"
 
 
 async def _tree_of(git: Git, git_dir: Path, commit: str) -> str:
