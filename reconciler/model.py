@@ -244,6 +244,16 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Stages:
+    """When a revision got how far on its way into the API: RFC 3339 with microseconds; empty where nobody knows."""
+
+    committed: str = ""
+    seen: str = ""
+    planned: str = ""
+    applied: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The record of one synchronisation: append-only."""
 
@@ -260,3 +270,4 @@ class Run:
     done: Sequence[Done] = field(default_factory=tuple)
     problems: Sequence[Problem] = field(default_factory=tuple)
     tree: str = ""
+    stages: Stages = field(default_factory=Stages)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cluster.client.discovery import Discovery
 from cluster.client.transport import Query, Transport, list_all
 from cluster.machinery.errors import NotFound
-from cluster.machinery.objects import GroupKind, Key, Obj, controller_of, namespace_of
+from cluster.machinery.objects import GroupKind, Key, Obj, controller_of, key_of, namespace_of
 from cluster.machinery.resource import Resource
 from reconciler.cli.access import configure_cluster
 from reconciler.cli.exit_codes import CommandError, Exit
@@ -93,3 +93,10 @@ async def owner_of(transport: Transport, ref: Ref) -> Owned:
     except NotFound:
         return Owned(None, ())
     return Owned(application, newest_first(runs_of(runs.items, key)))
+
+
+async def listed(transport: Transport, resource: Resource, namespace: str) -> Sequence[Obj]:
+    """By name.  Each with its kind and version, which servers leave out of the items of a list.  Raises ApiError."""
+    kind = {"apiVersion": resource.api_version, "kind": resource.kind}
+    listing = await list_all(transport, resource, Query(namespace=namespace))
+    return sorted(({**kind, **obj} for obj in listing.items), key=key_of)

@@ -23,6 +23,10 @@ _SPEC = obj(
         "startedAt": instant(),
         "finishedAt": instant(),
         "durationMs": integer(minimum=0),
+        "stages": obj(
+            {name: instant() for name in ("committed", "seen", "planned", "applied")},
+            "when the revision was committed, seen, compared with the cluster, and written",
+        ),
         "outcome": string(enum=["Succeeded", "Applied", "Partial", "Failed", "Superseded"]),
         "message": string(),
         "health": string(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.model import (
     Action,
@@ -16,6 +16,7 @@ from reconciler.model import (
     Problem,
     Ref,
     Revision,
+    Stages,
     Trigger,
     Verb,
 )
@@ -40,6 +41,7 @@ class Attempt:
     problems: Sequence[Problem]
     counts: Counts
     held: str
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def is_clean(self) -> bool:

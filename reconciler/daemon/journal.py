@@ -88,6 +88,7 @@ class Journal:
             done=attempt.done,
             problems=attempt.problems,
             tree=attempt.tree,
+            stages=attempt.stages,
         )
         name = await self._history.record(run, application)
         runs = self._cache_of(RUNS).list(RUNS, namespace=key.namespace)

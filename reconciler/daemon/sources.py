@@ -18,7 +18,7 @@ from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.conditions import make_condition, set_conditions
 from cluster.machinery.errors import ApiError, NotFound
 from cluster.machinery.objects import Key, Obj, annotations_of, generation_of, uid_of
-from cluster.machinery.timestamps import format_time
+from cluster.machinery.timestamps import format_micro_time, format_time
 from reconciler.config import Settings
 from reconciler.content import Source
 from reconciler.crds.repository import REPOSITORIES
@@ -55,6 +55,8 @@ class RepositoryState:
     built_from: tuple[str, int]
     interval_s: float
     revision: Revision | None = None
+    seen_at: str = ""
+    """When `revision` was first seen: RFC 3339 with microseconds."""
     fingerprint: str = ""
     error: str = ""
     stirred: int = 0
@@ -194,6 +196,7 @@ class Sources:
         state.revision, state.fingerprint, state.error = revision, fingerprint, ""
         state.requested = requested
         if is_new:
+            state.seen_at = format_micro_time(self._clock.now())
             logger.info(
                 "new revision",
                 repository=str(key),

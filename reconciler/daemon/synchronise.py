@@ -12,7 +12,7 @@ from dataclasses import replace
 from cluster.base.clock import Clock
 from cluster.client.transport import Transport
 from cluster.machinery.objects import Key, Obj, generation_of, is_deleting, key_of
-from cluster.machinery.timestamps import format_time
+from cluster.machinery.timestamps import format_micro_time, format_time
 from reconciler.config import SYSTEM_NAMESPACE
 from reconciler.crds.application import APPLICATIONS
 from reconciler.daemon.attempt import Attempt, Failure, due, failures_after
@@ -28,7 +28,7 @@ from reconciler.daemon.status import UNKNOWN, View
 from reconciler.daemon.telling import Telling
 from reconciler.errors import StageError
 from reconciler.health.status import worst
-from reconciler.model import Action, Done, HealthStatus, Outcome, Ref, Revision, Sync, Trigger, Verb
+from reconciler.model import Action, Done, HealthStatus, Outcome, Ref, Revision, Stages, Sync, Trigger, Verb
 from reconciler.pipeline import Pipeline, Prepared, Task, counts_of
 
 PREEMPTIONS_MAX = 3
@@ -80,6 +80,7 @@ class Synchroniser:
 
         `rights` is the transport the application's objects are written with.  Raises StageError, ApiError.
         """
+        seen_at = repository.seen_at if repository.revision == revision else ""
         task = await self._task(spec, state, repository, revision)
         prepared = await self._pipeline.prepare(task, state.inventory)
         leaving = {action.ref for action in prepared.plan.of(Verb.PRUNE, Verb.HOLD) if action.manifest is None}
@@ -91,7 +92,8 @@ class Synchroniser:
         changes = prepared.changes if trigger is Trigger.REQUEST else due(prepared.changes, state.failures, now)
         is_first = state.attempt is None or state.attempted != (revision.id, generation_of(application))
         if changes or is_first or trigger is Trigger.REQUEST:
-            if not await self._act(spec, application, state, prepared, changes, trigger, rights):
+            stages = Stages(revision.committed_at, seen_at, planned=format_micro_time(self._clock.now()))
+            if not await self._act(spec, application, state, prepared, changes, trigger, rights, stages):
                 return None
             state.attempted = (revision.id, generation_of(application))
             state.handled = spec.requested
@@ -226,6 +228,7 @@ class Synchroniser:
         changes: Sequence[Action],
         trigger: Trigger,
         rights: Transport,
+        stages: Stages,
     ) -> bool:
         """Carry out `changes`; False when a newer commit took over before the end."""
         revision = prepared.task.revision
@@ -256,6 +259,7 @@ class Synchroniser:
             problems=prepared.problems,
             counts=counts_of(done),
             held=prepared.plan.held,
+            stages=replace(stages, applied=format_micro_time(self._clock.now())),
         )
         state.recorded = False
         state.synced_at = format_time(self._clock.now())

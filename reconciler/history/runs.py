@@ -113,6 +113,8 @@ def spec_of(run: Run) -> dict[str, Any]:
         "counts": asdict(run.counts),
         "actions": [_action(done) for done in acted[:ACTIONS_MAX]],
     }
+    if stages := {name: at for name, at in asdict(run.stages).items() if at}:
+        spec["stages"] = stages
     if len(acted) > ACTIONS_MAX:
         spec["actionsOmitted"] = len(acted) - ACTIONS_MAX
     if errors:

@@ -109,3 +109,42 @@ def test_what_is_not_there_is_said(world: World) -> None:
     assert "has no field spec.nothing" in world.run("blame", "deployment/web", "spec.nothing").err
     assert "does not serve a kind 'gadget'" in world.run("blame", "gadget/web").err
     assert world.run("blame", "web").code == 2
+
+
+def test_a_deployment_is_traced_from_its_commit_to_a_ready_container(world: World) -> None:
+    commit = world.repository.commit("Three", {"web.yaml": WEB.replace("spec:\n  sel", "spec:\n  replicas: 3\n  sel")})
+    world.synced(commit)
+    newer = world.repository.commit("Second image", {"web.yaml": WEB.replace("web:1", "web:2")})
+    world.synced(newer)
+    done = world.run("trace", "deployment/web")
+    assert done.code == 0, done
+    rows = done.out.splitlines()
+    stages = ["committed", "seen", "planned", "applied", "ReplicaSet", "Pod", "bound", "started", "ready"]
+    assert [next(stage for stage in stages if f"   {stage}" in row) for row in rows[1:]] == stages
+    assert f'{newer[:8]} "Second image" by Ada (web.yaml:10)' in rows[1]
+    assert "unknown" not in done.out
+    pods = world.run("tree", "bootstrap").out
+    (pod,) = [line.split()[-2] for line in pods.splitlines() if " Pod web-" in line][:1]
+    line = world.run("why", f"pod/{pod}").out
+    assert line.startswith(f'Pod default/{pod}: committed {newer[:8]} "Second image" by Ada (web.yaml:10)')
+    assert len(line.splitlines()) == 1
+    config = world.run("why", "configmap/web").out
+    assert "-> applied" in config
+    assert "Pod" not in config
+
+
+def test_a_container_that_cannot_come_says_what_it_waits_for(world: World) -> None:
+    greedy = WEB.replace("image: ", "resources: {requests: {cpu: 5000}}\n          image: ").replace("web}", "greedy}")
+    world.repository.commit("Greedy", {"greedy.yaml": greedy})
+    until(lambda: "not bound: Unschedulable" in world.run("why", "deployment/greedy").out, what="the pod is refused")
+    done = world.run("trace", "deployment/greedy")
+    assert done.code == 1
+    assert "Insufficient cpu" in done.out
+    tree = world.run("tree")
+    assert tree.code == 1
+    assert "ReplicaSet greedy-" in tree.out
+    events = world.run("events", "bootstrap", "--warnings").out
+    assert "FailedScheduling" in events
+    assert "Normal" not in events
+    (world.repository.path / "greedy.yaml").unlink()
+    world.synced(world.repository.commit("Modest"))
