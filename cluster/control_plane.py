@@ -33,6 +33,7 @@ from cluster.ports import Listener, Ports, Trust
 from cluster.proxy.host_ports import listening_ports
 from cluster.proxy.load_balancer import LoadBalancerController
 from cluster.resources.catalog import Catalog, builtin_catalog
+from cluster.scheduler.profile import default_profile
 from cluster.scheduler.scheduler import Scheduler
 from cluster.store.api import Store
 from cluster.store.compactor import Compactor
@@ -160,7 +161,14 @@ class ControlPlane:
         transport = api.transport(identity_of(Scheduler.identity))
         recorder = EventRecorder(transport, clock, entropy, component="default-scheduler")
         self._supervisor.start("events-scheduler", recorder.run)
-        scheduler = Scheduler(transport=transport, cache=cache, clock=clock, entropy=entropy, recorder=recorder)
+        scheduler = Scheduler(
+            transport=transport,
+            cache=cache,
+            clock=clock,
+            entropy=entropy,
+            recorder=recorder,
+            profiles=(default_profile(),),
+        )
         self._supervisor.start("scheduler", scheduler.run)
 
     def transport(self, user: str, groups: Sequence[str] = ()) -> Transport:

@@ -26,6 +26,8 @@ class _Parked:
     info: PodInfo
     wakes_on: frozenset[Wake]
     due: float
+    not_before: float
+    """A change that comes sooner does not shorten the back-off."""
 
 
 class SchedulingQueue:
@@ -38,6 +40,7 @@ class SchedulingQueue:
         self._number = 0
         self._backoff: dict[Key, tuple[PodInfo, float]] = {}
         self._parked: dict[Key, _Parked] = {}
+        self._waits_for: dict[Wake, int] = dict.fromkeys(Wake, 0)
         self._attempts: dict[Key, int] = {}
         self._ready = asyncio.Event()
         self._changed = asyncio.Event()
@@ -53,14 +56,14 @@ class SchedulingQueue:
     def add(self, info: PodInfo) -> None:
         """A pod is new or has changed: try it as soon as its turn comes."""
         self._backoff.pop(info.key, None)
-        self._parked.pop(info.key, None)
+        self._unpark(info.key)
         self._activate(info)
 
     def remove(self, key: Key) -> None:
         """The pod is bound or gone."""
         self._active.pop(key, None)
         self._backoff.pop(key, None)
-        self._parked.pop(key, None)
+        self._unpark(key)
         self._attempts.pop(key, None)
 
     def known(self, key: Key) -> PodInfo | None:
@@ -82,21 +85,32 @@ class SchedulingQueue:
             await self._ready.wait()
 
     def park(self, info: PodInfo, wakes_on: frozenset[Wake]) -> None:
-        """No node fits: wait for one of `wakes_on`."""
-        self._parked[info.key] = _Parked(info, wakes_on, self._clock.monotonic() + PARKED_MAX_S)
+        """No node fits: wait for one of `wakes_on`, and then for the rest of the back-off."""
+        now = self._clock.monotonic()
+        self._parked[info.key] = _Parked(info, wakes_on, now + PARKED_MAX_S, now + self._delay_s(info.key))
+        for wake in wakes_on:
+            self._waits_for[wake] += 1
         self._changed.set()
 
     def back_off(self, info: PodInfo) -> None:
         """Trying failed for another reason (the binding was refused): try again after 1 s, doubling to 10 s."""
-        attempts = max(0, self._attempts.get(info.key, 1) - 1)
-        delay_s = min(BACKOFF_BASE_S * float(1 << min(attempts, 10)), BACKOFF_MAX_S)
-        self._backoff[info.key] = (info, self._clock.monotonic() + delay_s)
+        self._backoff[info.key] = (info, self._clock.monotonic() + self._delay_s(info.key))
         self._changed.set()
 
     def wake(self, wake: Wake) -> None:
         """Something changed in the cluster: the parked pods it may help are tried again, in a fixed order."""
+        if not self._waits_for[wake]:
+            return
+        now = self._clock.monotonic()
         for key in sorted(key for key, parked in self._parked.items() if wake in parked.wakes_on):
-            self._activate(self._parked.pop(key).info)
+            parked = self._unpark(key)
+            if parked is None:
+                continue
+            if parked.not_before <= now:
+                self._activate(parked.info)
+            else:
+                self._backoff[key] = (parked.info, parked.not_before)
+                self._changed.set()
 
     async def run_timers(self) -> None:
         """End back-offs and long parkings when their time has come."""
@@ -106,14 +120,27 @@ class SchedulingQueue:
             waits = {key: due for key, (_, due) in self._backoff.items()}
             waits |= {key: parked.due for key, parked in self._parked.items()}
             for key in sorted(key for key, due in waits.items() if due <= now):
-                info = self._backoff.pop(key)[0] if key in self._backoff else self._parked.pop(key).info
-                self._activate(info)
+                if key in self._backoff:
+                    self._activate(self._backoff.pop(key)[0])
+                elif (parked := self._unpark(key)) is not None:
+                    self._activate(parked.info)
                 del waits[key]
             if not waits:
                 await self._changed.wait()
                 continue
             # A second at most: cheaper than a timer per pod, and finer than any back-off needs.
             await self._clock.sleep(min(1.0, min(waits.values()) - now))
+
+    def _delay_s(self, key: Key) -> float:
+        attempts = max(0, self._attempts.get(key, 1) - 1)
+        return min(BACKOFF_BASE_S * float(1 << min(attempts, 10)), BACKOFF_MAX_S)
+
+    def _unpark(self, key: Key) -> _Parked | None:
+        parked = self._parked.pop(key, None)
+        if parked is not None:
+            for wake in parked.wakes_on:
+                self._waits_for[wake] -= 1
+        return parked
 
     def _activate(self, info: PodInfo) -> None:
         known = self._active.get(info.key)

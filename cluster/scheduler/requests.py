@@ -10,9 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cluster.machinery.objects import Key, Obj, field_of, key_of, uid_of
+import orjson
+
+from cluster.machinery.objects import Key, Obj, field_of, is_deleting, key_of, labels_of, uid_of
 from cluster.machinery.quantity import QuantityError, millicores_of, parse_quantity
 from cluster.resources.pod_resources import add_amounts, pod_amounts
+from cluster.scheduler.terms import NO_TERMS, AffinityTerms, affinity_terms
 
 DEFAULT_CPU_MILLICORES = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
@@ -32,7 +35,10 @@ class HostPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PodInfo:
-    """A pod as the scheduler sees it.  `scored` are the requests with defaults for what is not stated."""
+    """A pod as the scheduler sees it.  `scored` are the requests with defaults for what is not stated.
+
+    Pods with one `shape` (and neither claims nor a nominated node) get the same answer about every node.
+    """
 
     pod: Obj
     key: Key
@@ -41,6 +47,10 @@ class PodInfo:
     requests: Mapping[str, int]
     scored: Mapping[str, int]
     host_ports: tuple[HostPort, ...]
+    labels: Mapping[str, str]
+    terms: AffinityTerms
+    deleting: bool
+    shape: bytes
 
 
 def pod_info(pod: Obj) -> PodInfo:
@@ -51,14 +61,29 @@ def pod_info(pod: Obj) -> PodInfo:
     containers = len(spec.get("containers") or ())
     scored["cpu"] = requests.get("cpu") or DEFAULT_CPU_MILLICORES * containers
     scored["memory"] = requests.get("memory") or DEFAULT_MEMORY_BYTES * containers
+    key = key_of(pod)
+    labels = labels_of(pod)
+    affinity = spec.get("affinity")
+    host_ports = tuple(_host_ports(spec))
+    priority = int(spec.get("priority") or 0)
+    shape = [
+        key.namespace, labels, priority, requests, scored, spec.get("nodeSelector"), affinity,
+        [tuple(port) for port in host_ports],
+        spec.get("tolerations"), spec.get("topologySpreadConstraints"), spec.get("nodeName"),
+        [container.get("image") for container in spec.get("containers") or ()],
+    ]  # fmt: skip
     return PodInfo(
         pod=pod,
-        key=key_of(pod),
+        key=key,
         uid=uid_of(pod),
-        priority=int(spec.get("priority") or 0),
+        priority=priority,
         requests=requests,
         scored=scored,
-        host_ports=tuple(_host_ports(spec)),
+        host_ports=host_ports,
+        labels=labels,
+        terms=affinity_terms(affinity, key.namespace, labels) if affinity else NO_TERMS,
+        deleting=is_deleting(pod),
+        shape=orjson.dumps(shape, option=orjson.OPT_SORT_KEYS),
     )
 
 

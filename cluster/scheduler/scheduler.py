@@ -7,6 +7,7 @@ concurrently, because each waits for the store.  Upstream: pkg/scheduler/schedul
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,19 +21,21 @@ from cluster.client.controller import Recorder
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.conditions import conditions_of, get_condition
 from cluster.machinery.errors import ApiError, Conflict, NotFound
-from cluster.machinery.objects import Key, Obj, field_of, is_deleting, uid_of
+from cluster.machinery.objects import Key, Obj, field_of, is_deleting, labels_of, uid_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.timestamps import format_time
-from cluster.resources.builtin import NODES, PODS
-from cluster.scheduler.cycle import Placement, Unschedulable, schedule
+from cluster.resources.builtin import NAMESPACES, NODES, PODS
+from cluster.scheduler.candidates import Decider
+from cluster.scheduler.cycle import Placement, Unschedulable
 from cluster.scheduler.framework import Wake
+from cluster.scheduler.profile import DEFAULT_SCHEDULER, Profile
 from cluster.scheduler.queue import SchedulingQueue
 from cluster.scheduler.requests import PodInfo, pod_info
 from cluster.scheduler.snapshot import ClusterState
 
-BINDERS = 16
+BINDERS = 64
 """Bindings on their way at once."""
-DECIDED_MAX = 64
+DECIDED_MAX = 128
 """Decisions waiting for a binder; the loop pauses at it, so that decisions are not made long before they take effect."""
 
 
@@ -43,10 +46,10 @@ class _Decided:
 
 
 class Scheduler:
-    """Binds every pod whose `spec.schedulerName` is `scheduler_name`.  `run` (supervised) works until cancelled."""
+    """Binds every pod whose `spec.schedulerName` names one of `profiles`.  `run` (supervised) works until cancelled."""
 
     identity: ClassVar[str] = "system:kube-scheduler"
-    resources: ClassVar[tuple[Resource, ...]] = (NODES, PODS)
+    resources: ClassVar[tuple[Resource, ...]] = (NAMESPACES, NODES, PODS)
 
     def __init__(
         self,
@@ -56,14 +59,14 @@ class Scheduler:
         clock: Clock,
         entropy: Entropy,
         recorder: Recorder,
-        scheduler_name: str = "default-scheduler",
+        profiles: Sequence[Profile],
     ) -> None:
         self._transport = transport
         self._cache = cache
         self._clock = clock
         self._entropy = entropy
         self._recorder = recorder
-        self._scheduler_name = scheduler_name
+        self._profiles = {profile.name: profile for profile in profiles}
         self._reset()
 
     @property
@@ -74,13 +77,18 @@ class Scheduler:
     def _reset(self) -> None:
         self._queue = SchedulingQueue(self._clock)
         self._state = ClusterState()
+        self._decider = Decider(self._state)
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue(DECIDED_MAX)
 
     async def run(self) -> None:
         # What an earlier run assumed is not known to have happened: start from the cache alone.
         self._reset()
         await self._cache.sync(self.resources)
-        stops = [self._cache.subscribe(NODES, self._on_node), self._cache.subscribe(PODS, self._on_pod)]
+        stops = [
+            self._cache.subscribe(NAMESPACES, self._on_namespace),
+            self._cache.subscribe(NODES, self._on_node),
+            self._cache.subscribe(PODS, self._on_pod),
+        ]
         try:
             async with Supervisor(self._clock) as supervisor:
                 supervisor.start("scheduler-timers", self._queue.run_timers)
@@ -94,7 +102,7 @@ class Scheduler:
     async def _decide(self) -> None:
         while True:
             info = await self._queue.pop()
-            outcome = schedule(info, self._state.nodes())
+            outcome = self._decider.decide(info, self._profiles[_scheduler_of(info.pod)])
             if isinstance(outcome, Placement):
                 self._state.place(info, outcome.node, assumed=True)
             else:
@@ -174,7 +182,7 @@ class Scheduler:
             and not is_deleting(pod)
             and not _is_finished(pod)
             and not spec.get("schedulingGates")
-            and (spec.get("schedulerName") or "default-scheduler") == self._scheduler_name
+            and _scheduler_of(pod) in self._profiles
         )
 
     def _on_pod(self, change: Change) -> None:
@@ -186,7 +194,9 @@ class Scheduler:
                 self._queue.wake(Wake.POD_DELETED)
         elif node:
             self._queue.remove(change.key)
-            self._state.place(pod_info(pod), node)
+            was = self._state.place(pod_info(pod), node)
+            if was or (change.old is not None and labels_of(change.old) != labels_of(pod)):
+                self._queue.wake(Wake.POD_PLACED)
         elif not self._is_ours(pod):
             self._drop(change.key)
         elif not self._is_assumed_as(change.key, pod):
@@ -212,6 +222,9 @@ class Scheduler:
         if known is None or known.uid != info.uid or known.pod.get("spec") != info.pod.get("spec"):
             self._queue.add(info)
 
+    def _on_namespace(self, change: Change) -> None:
+        self._state.set_namespace(change.key.name, None if change.new is None else labels_of(change.new))
+
     def _on_node(self, change: Change) -> None:
         if change.new is None:
             self._state.remove_node(change.key.name)
@@ -235,6 +248,10 @@ def wakes_of(old: Obj | None, new: Obj) -> tuple[Wake, ...]:
             wakes.append(Wake.NODE_UNTAINTED)
             break
     return tuple(wakes)
+
+
+def _scheduler_of(pod: Obj) -> str:
+    return str(field_of(pod, "spec", "schedulerName", default="")) or DEFAULT_SCHEDULER
 
 
 def _is_finished(pod: Obj) -> bool:

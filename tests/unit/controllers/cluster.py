@@ -22,6 +22,7 @@ from cluster.machinery.objects import Key, Obj, name_of
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import NODES, PODS
 from cluster.resources.catalog import builtin_catalog
+from cluster.scheduler.profile import default_profile
 from cluster.scheduler.scheduler import Scheduler
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
@@ -129,6 +130,7 @@ async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
             clock=clock,
             entropy=entropy,
             recorder=SilentRecorder(),
+            profiles=(default_profile(),),
         )
         tasks += [asyncio.create_task(controllers.run()), asyncio.create_task(binder.run())]
         try:

@@ -7,7 +7,7 @@ import pytest
 from cluster.scheduler.cycle import Placement, Unschedulable, schedule
 from cluster.scheduler.framework import Wake
 from cluster.scheduler.requests import pod_info, requests_of
-from cluster.scheduler.snapshot import ClusterState, NodeInfo, node_info
+from cluster.scheduler.snapshot import ClusterState
 
 
 def node(name: str, *, cpu: str = "4", memory: str = "8Gi", pods: str = "110", **spec: Any) -> dict[str, Any]:
@@ -24,12 +24,15 @@ def pod(name: str = "web", *, cpu: str = "", memory: str = "", **spec: Any) -> d
     return {"metadata": {"namespace": "d", "name": name, "uid": name}, "spec": {"containers": [container], **spec}}
 
 
-def nodes(*objs: dict[str, Any]) -> list[NodeInfo]:
-    return [node_info(obj) for obj in objs]
+def cluster_of(*objs: dict[str, Any]) -> ClusterState:
+    state = ClusterState()
+    for obj in objs:
+        state.set_node(obj)
+    return state
 
 
 def place(wanted: dict[str, Any], *objs: dict[str, Any]) -> Any:
-    return schedule(pod_info(wanted), nodes(*objs))
+    return schedule(pod_info(wanted), cluster_of(*objs))
 
 
 TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
@@ -105,7 +108,7 @@ def test_pods_spread_over_equal_nodes() -> None:
     chosen = []
     for number in range(6):
         info = pod_info(pod(f"web-{number}", cpu="100m"))
-        outcome = schedule(info, state.nodes())
+        outcome = schedule(info, state)
         assert isinstance(outcome, Placement)
         state.place(info, outcome.node, assumed=True)
         chosen.append(outcome.node)
@@ -118,18 +121,18 @@ def test_what_runs_on_a_node_is_no_longer_free_and_comes_back() -> None:
     first = pod_info(pod("first", cpu="800m"))
     state.place(first, "a", assumed=True)
     second = pod_info(pod("second", cpu="300m"))
-    assert schedule(second, state.nodes()).message == "0/1 nodes are available: 1 Insufficient cpu."  # type: ignore[union-attr]
+    assert schedule(second, state).message == "0/1 nodes are available: 1 Insufficient cpu."  # type: ignore[union-attr]
     state.place(first, "a")
     assert not state.is_assumed(first.key)
     state.remove(first.key)
-    assert schedule(second, state.nodes()) == Placement("a", 1)
+    assert schedule(second, state) == Placement("a", 1)
 
 
 def test_a_full_node_says_too_many_pods() -> None:
     state = ClusterState()
     state.set_node(node("a", pods="1"))
     state.place(pod_info(pod("first")), "a")
-    outcome = schedule(pod_info(pod("second")), state.nodes())
+    outcome = schedule(pod_info(pod("second")), state)
     assert isinstance(outcome, Unschedulable)
     assert outcome.message == "0/1 nodes are available: 1 Too many pods."
 
@@ -148,7 +151,7 @@ def test_host_ports_are_held_by_address_and_protocol(held: Any, wanted: Any, fit
     state.set_node(node("a"))
     state.place(pod_info(pod("first", containers=[{"name": "c", "ports": [{"containerPort": 80, **held}]}])), "a")
     second = pod("second", containers=[{"name": "c", "ports": [{"containerPort": 80, **wanted}]}])
-    assert isinstance(schedule(pod_info(second), state.nodes()), Placement) is fits
+    assert isinstance(schedule(pod_info(second), state), Placement) is fits
 
 
 def container(cpu: str, **more: Any) -> dict[str, Any]:

@@ -22,13 +22,30 @@ async def test_higher_priority_goes_first_then_the_longest_wait() -> None:
 
 
 async def test_a_parked_pod_returns_by_the_change_it_waits_for_only() -> None:
-    queue = SchedulingQueue(SteppedClock())
+    clock = SteppedClock()
+    queue = SchedulingQueue(clock)
     queue.add(info("a"))
     queue.park(await queue.pop(), frozenset({Wake.POD_DELETED}))
+    await clock.step(1)
     queue.wake(Wake.NODE_RELABELED)
     assert queue.active == 0
     queue.wake(Wake.POD_DELETED)
     assert (await queue.pop()).key.name == "a"
+
+
+async def test_a_change_does_not_shorten_the_back_off_of_a_parked_pod() -> None:
+    clock = SteppedClock()
+    queue = SchedulingQueue(clock)
+    timers = asyncio.create_task(queue.run_timers())
+    queue.add(info("a"))
+    queue.park(await queue.pop(), frozenset({Wake.POD_DELETED}))
+    queue.wake(Wake.POD_DELETED)
+    assert queue.active == 0
+    await clock.step(0)
+    await clock.step(1)
+    assert queue.active == 1
+    timers.cancel()
+    await asyncio.gather(timers, return_exceptions=True)
 
 
 async def test_a_failed_pod_backs_off_longer_each_time() -> None:
