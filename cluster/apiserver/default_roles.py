@@ -153,6 +153,11 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("apps", "replicasets/status replicasets/finalizers", ("update", "patch")),
         rule("core", "pods", ("create", "delete", "get", "list", "patch", "update", "watch")),
     )),
+    ("replication-controller", (
+        rule("core", "replicationcontrollers", ("get", "list", "update", "watch")),
+        rule("core", "replicationcontrollers/status replicationcontrollers/finalizers", ("update", "patch")),
+        rule("core", "pods", ("create", "delete", "get", "list", "patch", "update", "watch")),
+    )),
     ("statefulset-controller", (
         rule("core", "pods", CHANGE),
         rule("core", "persistentvolumeclaims", ("create", "get", "list", "watch", "update", "delete")),
@@ -183,6 +188,10 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
     )),
     ("endpoint-controller", (
         rule("core", "services pods", READ), rule("core", "endpoints endpoints/restricted", CHANGE),
+    )),
+    ("endpointslicemirroring-controller", (
+        rule("core", "services endpoints", READ), rule("core", "services/finalizers endpoints/finalizers", ("update",)),
+        rule("discovery.k8s.io", "endpointslices", CHANGE),
     )),
     ("generic-garbage-collector", (rule("*", "*", ("delete", "get", "list", "patch", "update", "watch")),)),
     ("namespace-controller", (

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import ClassVar, Protocol, assert_never
+from typing import Any, ClassVar, Protocol, assert_never
 
 from loguru import logger
 
@@ -42,7 +42,7 @@ from cluster.machinery.objects import (
     uid_of,
 )
 from cluster.machinery.resource import Resource
-from cluster.machinery.selectors import SelectorError, selector_of
+from cluster.machinery.selectors import Selector, SelectorError, selector_of
 
 STALE_RETRY_S = 0.02
 """How soon a key is tried again whose own last write the cache does not show yet."""
@@ -86,9 +86,21 @@ def owner_of(resource: Resource) -> Wakeup:
     return Wakeup(resource, _owner_keys)
 
 
-def owner_or_selecting(resource: Resource) -> Wakeup:
+SelectorOf = Callable[[Any], Selector]
+"""Reads a `spec.selector`; raises SelectorError."""
+
+
+def owner_or_selecting(resource: Resource, reads: SelectorOf = selector_of) -> Wakeup:
     """As `owner_of`; one without a controller wakes every primary object whose `spec.selector` matches its labels."""
-    return Wakeup(resource, _owner_or_selecting_keys)
+
+    def keys(obj: Obj, primary: Resource, cache: Cache) -> Iterable[Key]:
+        if controller_of(obj) is not None:
+            return _owner_keys(obj, primary, cache)
+        if is_deleting(obj):
+            return ()
+        return selecting_keys(obj, primary, cache, reads)
+
+    return Wakeup(resource, keys)
 
 
 def _owner_keys(obj: Obj, primary: Resource, _: Cache) -> Iterable[Key]:
@@ -100,20 +112,12 @@ def _owner_keys(obj: Obj, primary: Resource, _: Cache) -> Iterable[Key]:
     return (Key(namespace_of(obj) if primary.namespaced else "", owner.get("name", "")),)
 
 
-def _owner_or_selecting_keys(obj: Obj, primary: Resource, cache: Cache) -> Iterable[Key]:
-    if controller_of(obj) is not None:
-        return _owner_keys(obj, primary, cache)
-    if is_deleting(obj):
-        return ()
-    return selecting_keys(obj, primary, cache)
-
-
-def selecting_keys(obj: Obj, primary: Resource, cache: Cache) -> Iterable[Key]:
-    """The primary objects in the namespace of `obj` whose `spec.selector` (a LabelSelector) matches it."""
+def selecting_keys(obj: Obj, primary: Resource, cache: Cache, reads: SelectorOf = selector_of) -> Iterable[Key]:
+    """The primary objects in the namespace of `obj` whose `spec.selector`, by default a LabelSelector, matches it."""
     found: list[Key] = []
     for candidate in cache.list(primary, namespace=namespace_of(obj)):
         try:
-            selector = selector_of((candidate.get("spec") or {}).get("selector"))
+            selector = reads((candidate.get("spec") or {}).get("selector"))
         except SelectorError:
             continue
         if not selector.is_empty and selector.matches(labels_of(obj)):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cluster.client.cache import Cache
-from cluster.client.controller import DONE, Controller, Result, Terminal, Wakeup, owner_or_selecting
+from cluster.client.controller import DONE, Result, Terminal, Wakeup, owner_or_selecting
 from cluster.client.writes import Create, Delete, SetStatus, Update, Write
+from cluster.controllers.claiming import ClaimingController
 from cluster.controllers.deployment_revisions import (
     DESIRED,
     MAX,
@@ -40,7 +41,6 @@ from cluster.controllers.deployment_rollout import (
     strategy_of,
 )
 from cluster.controllers.deployment_status import is_complete, is_paused, next_look_s, status_of
-from cluster.controllers.ownership import plan_claim
 from cluster.controllers.pods import is_finished
 from cluster.machinery.errors import AlreadyExists, ApiError, NotFound
 from cluster.machinery.objects import (
@@ -174,7 +174,7 @@ def _deployment_of_pod(pod: Obj, primary: Resource, cache: Cache) -> Iterable[Ke
     return (key,) if deployment is not None and strategy_of(deployment) == "Recreate" else ()
 
 
-class DeploymentController(Controller):
+class DeploymentController(ClaimingController):
     name: ClassVar = "deployment"
     account: ClassVar = "deployment-controller"
     primary: ClassVar = DEPLOYMENTS
@@ -192,17 +192,13 @@ class DeploymentController(Controller):
             message = "This deployment is selecting all pods. A non-empty selector is required."
             self.recorder.event(deployment, "Warning", "SelectingAll", message)
             return DONE
-        claim = plan_claim(deployment, selector, self.cache.list(REPLICA_SETS, namespace=key.namespace), REPLICA_SETS)
-        if claim.adopt or claim.release:
-            if claim.adopt and not await self._is_live(deployment):
-                return DONE
-            await self.commit((*claim.release, *claim.adopt))
-            self.queue.add(key)
+        replica_sets = await self.claim(deployment, selector, REPLICA_SETS)
+        if replica_sets is None:
             return DONE
         failure = ""
         wrote = False
         if not is_deleting(deployment):
-            plan = plan_deployment(deployment, claim.owned, old_pods_run=self._old_pods_run(deployment, claim.owned))
+            plan = plan_deployment(deployment, replica_sets, old_pods_run=self._old_pods_run(deployment, replica_sets))
             try:
                 await self.commit(plan.writes)
             except AlreadyExists:
@@ -221,8 +217,8 @@ class DeploymentController(Controller):
             self.queue.add(key)
             return DONE
         now = self.clock.now()
-        new = new_replica_set(deployment, claim.owned)
-        status = status_of(deployment, new, old_replica_sets(claim.owned, new), now=now, failure=failure)
+        new = new_replica_set(deployment, replica_sets)
+        status = status_of(deployment, new, old_replica_sets(replica_sets, new), now=now, failure=failure)
         await self.commit([SetStatus(DEPLOYMENTS, deployment, status)])
         if failure:
             raise ApiError(failure)
@@ -250,13 +246,6 @@ class DeploymentController(Controller):
         await self.commit([SetStatus(DEPLOYMENTS, deployment, status)])
         self.queue.add(key_of(deployment))
         return DONE
-
-    async def _is_live(self, deployment: Obj) -> bool:
-        try:
-            live = await self.transport.get(DEPLOYMENTS, key_of(deployment))
-        except NotFound:
-            return False
-        return uid_of(live) == uid_of(deployment) and not is_deleting(live)
 
 
 def _some(rs: Obj | None) -> tuple[Obj, ...]:

@@ -28,8 +28,8 @@ def limits_of(deployment: Obj) -> Limits:
     desired = desired_replicas(deployment)
     if strategy_of(deployment) != "RollingUpdate":
         return Limits(surge=0, unavailable=0)
-    surge = ceil(_share(_rolling(deployment, "maxSurge"), desired))
-    unavailable = floor(_share(_rolling(deployment, "maxUnavailable"), desired))
+    surge = ceil(share_of(_rolling(deployment, "maxSurge"), desired))
+    unavailable = floor(share_of(_rolling(deployment, "maxUnavailable"), desired))
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Limits(surge=surge, unavailable=min(unavailable, desired))
@@ -215,7 +215,7 @@ def _rolling(deployment: Obj, field: str) -> int | str:
     return value
 
 
-def _share(value: int | str, total: int) -> float:
+def share_of(value: int | str, total: int) -> float:
     """An int-or-percent of `total`; a text that is neither counts as zero (validation refuses it)."""
     if isinstance(value, int):
         return value

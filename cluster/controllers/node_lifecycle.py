@@ -25,6 +25,7 @@ from cluster.machinery.objects import Key, Obj, field_of, key_of, name_of, uid_o
 from cluster.machinery.resource import Resource
 from cluster.machinery.timestamps import format_time
 from cluster.resources.builtin import LEASES, NODES, PODS
+from cluster.resources.taints import covers
 
 GRACE_S = 40.0
 """Silence after which a node is Unknown."""
@@ -145,7 +146,7 @@ def _tolerated_s(pod: Obj, taint: Obj, now: datetime) -> float:
     """Seconds the pod may still stay under `taint`: infinite when tolerated without bound, 0 or less when not."""
     bounds: list[float] = []
     for toleration in field_of(pod, "spec", "tolerations", default=()):
-        if not _tolerates(toleration, taint):
+        if not covers(toleration, taint):
             continue
         seconds = toleration.get("tolerationSeconds")
         bounds.append(float("inf") if seconds is None else float(max(0, seconds)))
@@ -154,16 +155,6 @@ def _tolerated_s(pod: Obj, taint: Obj, now: datetime) -> float:
     bound = min(bounds)
     since = instant_of(taint.get("timeAdded")) or now
     return bound if bound == float("inf") else bound - (now - since) / timedelta(seconds=1)
-
-
-def _tolerates(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if toleration.get("operator") == "Exists":
-        return True
-    return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
 def _id(taint: Obj) -> tuple[str, str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from cluster.client.controller import DONE, Controller, Result, Terminal, owner_or_selecting
+from cluster.client.controller import DONE, Result, Terminal, Wakeup, owner_or_selecting
 from cluster.client.writes import Create, Delete, SetStatus, Write
-from cluster.controllers.ownership import plan_claim
+from cluster.controllers.claiming import ClaimingController, failure_reason
 from cluster.controllers.pods import (
     available_in_s,
     condition_of,
@@ -19,7 +19,7 @@ from cluster.controllers.pods import (
     least_useful_first,
     pod_from_template,
 )
-from cluster.machinery.errors import ApiError, NotFound
+from cluster.machinery.errors import ApiError
 from cluster.machinery.objects import (
     Key,
     Obj,
@@ -30,11 +30,11 @@ from cluster.machinery.objects import (
     key_of,
     labels_of,
     meta_of,
-    name_of,
     namespace_of,
     uid_of,
 )
-from cluster.machinery.selectors import SelectorError, selector_of
+from cluster.machinery.resource import Resource
+from cluster.machinery.selectors import Selector, SelectorError, selector_of
 from cluster.machinery.timestamps import format_time
 from cluster.resources.builtin import PODS, REPLICA_SETS
 
@@ -109,54 +109,38 @@ def next_look_s(rs: Obj, pods: Sequence[Obj], *, now: datetime) -> float | None:
     return min((wait + 0.1 for wait in waits if wait), default=None)
 
 
-class ReplicaSetController(Controller):
+class ReplicaSetController(ClaimingController):
     name: ClassVar = "replicaset"
     account: ClassVar = "replicaset-controller"
-    primary: ClassVar = REPLICA_SETS
-    wakes: ClassVar = (owner_or_selecting(PODS),)
+    primary: ClassVar[Resource] = REPLICA_SETS
+    wakes: ClassVar[Sequence[Wakeup]] = (owner_or_selecting(PODS),)
+
+    def selector(self, rs: Obj) -> Selector:
+        """Raises SelectorError."""
+        return selector_of(field_of(rs, "spec", "selector"))
 
     async def reconcile(self, key: Key) -> Result:
-        rs = self.cache.get(REPLICA_SETS, key)
+        rs = self.cache.get(self.primary, key)
         if rs is None:
             return DONE
         try:
-            selector = selector_of(field_of(rs, "spec", "selector"))
+            selector = self.selector(rs)
         except SelectorError as error:
             raise Terminal(f"invalid selector: {error}") from error
-        matching = self.cache.list(PODS, namespace=key.namespace, selector=selector)
-        known = {key_of(pod): pod for pod in (*matching, *self.cache.owned_by(rs, PODS))}
-        present = [known[pod_key] for pod_key in sorted(known) if not is_finished(known[pod_key])]
-        claim = plan_claim(rs, selector, present, PODS)
-        if claim.adopt or claim.release:
-            if claim.adopt and not await self._is_live(rs):
-                return DONE
-            # The cache shows the new owner before this key comes again.
-            await self.commit((*claim.release, *claim.adopt))
-            self.queue.add(key)
+        owned = await self.claim(rs, selector, PODS, counts=lambda pod: not is_finished(pod))
+        if owned is None:
             return DONE
-        failure, refusal = await self._scale(rs, claim.owned)
+        failure, refusal = await self._scale(rs, owned)
         now = self.clock.now()
-        await self.commit([SetStatus(REPLICA_SETS, rs, status_of(rs, claim.owned, now=now, failure=failure))])
+        await self.commit([SetStatus(self.primary, rs, status_of(rs, owned, now=now, failure=failure))])
         if refusal is not None:
             raise refusal
-        return Result(next_look_s(rs, claim.owned, now=now))
+        return Result(next_look_s(rs, owned, now=now))
 
     async def _scale(self, rs: Obj, pods: Sequence[Obj]) -> tuple[Failure | None, ApiError | None]:
         writes = plan_replicas(rs, pods, self._related(rs, pods))
-        try:
-            answers = await self.commit(writes)
-        except ApiError as error:
-            creating = isinstance(writes[0], Create)
-            verb = "creating" if creating else "deleting"
-            reason = "FailedCreate" if creating else "FailedDelete"
-            self.recorder.event(rs, "Warning", reason, f"Error {verb}: {error.message}")
-            return Failure(reason, error.message), error
-        for write, answer in zip(writes, answers, strict=True):
-            if isinstance(write, Create) and answer is not None:
-                self.recorder.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {name_of(answer)}")
-            elif isinstance(write, Delete):
-                self.recorder.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {write.key.name}")
-        return None, None
+        refusal = await self.change_pods(rs, writes)
+        return (Failure(failure_reason(writes), refusal.message) if refusal is not None else None), refusal
 
     def _related(self, rs: Obj, pods: Sequence[Obj]) -> Sequence[Obj]:
         """The pods of every ReplicaSet with the same controller: the rollout as a whole should stay spread."""
@@ -165,15 +149,7 @@ class ReplicaSetController(Controller):
             return pods
         siblings = [
             other
-            for other in self.cache.list(REPLICA_SETS, namespace=namespace_of(rs))
+            for other in self.cache.list(self.primary, namespace=namespace_of(rs))
             if (controller_of(other) or {}).get("uid") == owner.get("uid")
         ]
         return [pod for sibling in siblings for pod in self.cache.owned_by(sibling, PODS)]
-
-    async def _is_live(self, rs: Obj) -> bool:
-        """Adopting for an owner that is gone would leave the garbage collector to delete the adopted."""
-        try:
-            live = await self.transport.get(REPLICA_SETS, key_of(rs))
-        except NotFound:
-            return False
-        return uid_of(live) == uid_of(rs) and not is_deleting(live)

@@ -19,6 +19,7 @@ from cluster.controllers.certificates_cleaner import CertificateCleaner
 from cluster.controllers.certificates_signing import CertificateSigningController, Sign
 from cluster.controllers.clusterrole_aggregation import ClusterRoleAggregationController
 from cluster.controllers.cronjob import CronJobController
+from cluster.controllers.daemonset import DaemonSetController
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpointslice import EndpointSliceController
@@ -28,15 +29,20 @@ from cluster.controllers.namespace import NamespaceController
 from cluster.controllers.node_lifecycle import NodeLifecycleController
 from cluster.controllers.pod_gc import PodGcController
 from cluster.controllers.replicaset import ReplicaSetController
+from cluster.controllers.replication import ReplicationController
 from cluster.controllers.resource_quota import ResourceQuotaController
 from cluster.controllers.root_ca import RootCaController
 from cluster.controllers.service_account import ServiceAccountController
 from cluster.controllers.service_account_tokens import LegacyToken, ServiceAccountTokenController
+from cluster.controllers.statefulset import StatefulSetController
 from cluster.controllers.ttl_after_finished import TtlAfterFinishedController
 from cluster.controllers.volume_protection import ClaimProtectionController, VolumeProtectionController
 from cluster.machinery.resource import Resource
 
 PLAIN: Sequence[type[Controller]] = (
+    ReplicationController,
+    StatefulSetController,
+    DaemonSetController,
     DeploymentController,
     ReplicaSetController,
     JobController,

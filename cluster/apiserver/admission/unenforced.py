@@ -22,6 +22,9 @@ TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
 """Where a kind keeps its pod template."""
 
 
+AT_ONCE = ("spec", "updateStrategy", "rollingUpdate", "maxUnavailable")
+"""Of a StatefulSet: a feature that upstream has turned off, too.  Its pods are replaced one at a time."""
+
 RESIZED = "spec.containers[*].resources: counts for scheduling from now on; running containers keep what they have"
 
 
@@ -43,6 +46,8 @@ class Unenforced(Validating):
             warnings = pod_warnings(field_of(attributes.obj, *path, default={}), f"{'.'.join(path)}.spec")
         elif kind == ("", "Service"):
             warnings = [_ignored(path) for path in service_findings_of(attributes.obj).warned]
+        if kind == ("apps", "StatefulSet") and field_of(attributes.obj, *AT_ONCE) is not None:
+            warnings.append(_ignored(".".join(AT_ONCE)))
         if unattended := warning_of(resource.group_kind):
             warnings.append(unattended)
         attributes.warnings.extend(warnings)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cluster.machinery.objects import Obj, field_of
+from cluster.resources.taints import tolerates
 from cluster.scheduler.framework import SCORE_MAX, Reject, Verdict, Wake
 from cluster.scheduler.requests import PodInfo
 from cluster.scheduler.snapshot import NodeInfo
@@ -13,29 +14,9 @@ from cluster.scheduler.snapshot import NodeInfo
 UNSCHEDULABLE = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
-def tolerates(tolerations: Iterable[Obj], taint: Obj) -> bool:
-    """Any toleration covers the taint (core/v1 Toleration.ToleratesTaint)."""
-    return any(_covers(toleration, taint) for toleration in tolerations)
-
-
 def tolerations_of(pod: PodInfo) -> Iterable[Obj]:
     found: Iterable[Obj] = field_of(pod.pod, "spec", "tolerations", default=())
     return found
-
-
-def _covers(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    match toleration.get("operator") or "Equal":
-        case "Exists":
-            return True
-        case "Equal":
-            # Without a key only Exists means every taint.
-            return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
-        case _:
-            return False
 
 
 class NodeUnschedulable:
