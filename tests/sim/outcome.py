@@ -39,7 +39,7 @@ class Outcome:
 
 def outcome_of(world: World) -> Outcome:
     return Outcome(
-        objects={kind: Counter(_shape(obj) for obj in world.view.all(kind).values()) for kind in COUNTED},
+        objects={kind: Counter(shape_of(obj) for obj in world.view.all(kind).values()) for kind in COUNTED},
         made={kind: world.creates[kind] for kind in COUNTED},
         removed={kind: world.deletes[kind] for kind in COUNTED},
         containers=Counter(
@@ -50,7 +50,7 @@ def outcome_of(world: World) -> Outcome:
     )
 
 
-def _shape(obj: Obj) -> str:
+def shape_of(obj: Obj) -> str:
     if obj.get("kind") == "Pod":
         # Restart counts and messages of earlier attempts are history, not state.
         conditions = {c["type"]: c["status"] for c in field_of(obj, "status", "conditions", default=())}
