@@ -156,6 +156,7 @@ class ControlPlane:
             sign=trust.sign,
             token=api.secret_token,
         )
+        api.note_controllers(controllers.unsettled_s)
         self._supervisor.start("controllers", controllers.run)
         self._start_load_balancer(api)
         transport = api.transport(identity_of(Scheduler.identity))

@@ -229,6 +229,10 @@ class ApiServer:
         """The token of a service account that lies in the Secret of that name, and is good while it does."""
         return self._backend.tokens.issue_for_secret(account, uid, secret)
 
+    def note_controllers(self, unsettled_s: Callable[[], Mapping[str, float]]) -> None:
+        """Who tells, for `/metrics`, how long each controller has not come to rest."""
+        self._health.note_controllers(unsettled_s)
+
     def note_certificates(self, ends: Mapping[str, datetime]) -> None:
         """When the certificates it is served with end, for `/metrics`."""
         self._health.note_certificates(ends)

@@ -32,6 +32,7 @@ class Health:
         self._ready = tuple(ready_checks)
         self._answered: dict[tuple[str, int], int] = {}
         self._certificates: Mapping[str, datetime] = {}
+        self._unsettled: Callable[[], Mapping[str, float]] = dict
 
     def count(self, verb: str, code: int) -> None:
         """Note an answered request, for `/metrics`; successes all count as 200."""
@@ -40,6 +41,10 @@ class Health:
     def note_certificates(self, ends: Mapping[str, datetime]) -> None:
         """When each certificate ends, by name, for `/metrics`."""
         self._certificates = ends
+
+    def note_controllers(self, unsettled_s: Callable[[], Mapping[str, float]]) -> None:
+        """Who tells, for `/metrics`, how long each controller has not come to rest."""
+        self._unsettled = unsettled_s
 
     def handle(self, request: ApiRequest) -> Reply | None:
         """The answer to a health path, or None for any other."""
@@ -92,6 +97,14 @@ class Health:
         lines += [
             f'apiserver_certificate_end_timestamp_seconds{{certificate="{name}"}} {int(end.timestamp())}'
             for name, end in sorted(self._certificates.items())
+        ]
+        lines += [
+            "# HELP controller_unsettled_seconds How long the most restless object of a controller has not come to rest.",
+            "# TYPE controller_unsettled_seconds gauge",
+        ]
+        lines += [
+            f'controller_unsettled_seconds{{controller="{name}"}} {seconds:.3f}'
+            for name, seconds in sorted(self._unsettled().items())
         ]
         lines += self._flows()
         return "\n".join(lines) + "\n"

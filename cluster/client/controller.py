@@ -28,6 +28,7 @@ from cluster.base.workqueue import ShutDown, WorkQueue
 from cluster.client.cache import Cache, Change
 from cluster.client.informer import revision_of
 from cluster.client.transport import DeleteOptions, Transport
+from cluster.client.unrest import Unrest
 from cluster.client.writes import Create, Delete, PatchObject, SetStatus, Update, Write
 from cluster.machinery.errors import AlreadyExists, ApiError, Conflict, NotFound
 from cluster.machinery.objects import (
@@ -165,6 +166,7 @@ class Controller(ABC):
         self.entropy = entropy
         self.recorder = recorder
         self.queue: WorkQueue[Key] = WorkQueue(clock, entropy)
+        self.unrest: Unrest[Key] = Unrest(clock)
         self._written: dict[Key, _Written] = {}
 
     @classmethod
@@ -331,6 +333,7 @@ class Controller(ABC):
                 self.queue.done(key)
 
     async def _attempt(self, key: Key) -> None:
+        self.unrest.began(key)
         if not self._cache_shows_writes(key):
             self.queue.add_after(key, STALE_RETRY_S)
             return
@@ -341,6 +344,7 @@ class Controller(ABC):
             result = await self.reconcile(key)
         except Terminal as stop:
             self.queue.forget(key)
+            self.unrest.rested(key)
             logger.warning("reconcile stopped", controller=self.name, key=str(key), reason=str(stop))
         except Conflict as error:
             # Someone else wrote first: look again, on newer state.
@@ -360,6 +364,7 @@ class Controller(ABC):
             )  # fmt: skip
         else:
             self.queue.forget(key)
+            (self.unrest.wrote if attempt.wrote else self.unrest.rested)(key)
             if result.again_after_s is not None:
                 self.queue.add_after(key, result.again_after_s)
         finally:

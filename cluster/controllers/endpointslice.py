@@ -74,7 +74,7 @@ def _plan_family(
     left = sorted(slices, key=name_of)
     for ports in sorted(groups):
         port_list = [dict(port) for port in ports]
-        mine = [slice_ for slice_ in left if _same_ports(slice_, port_list)]
+        mine = [slice_ for slice_ in left if same_ports(slice_, port_list)]
         left = [slice_ for slice_ in left if slice_ not in mine]
         writes += _plan_group(service, groups[ports], port_list, mine, address_type)
     return writes + [_delete(slice_) for slice_ in left]
@@ -169,7 +169,7 @@ def _new_slice(
     }
 
 
-def _same_ports(slice_: Obj, ports: list[dict[str, Any]]) -> bool:
+def same_ports(slice_: Obj, ports: list[dict[str, Any]]) -> bool:
     return _sorted_ports(slice_.get("ports") or ()) == _sorted_ports(ports)
 
 

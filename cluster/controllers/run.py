@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cluster.base.clock import Clock
@@ -22,6 +22,7 @@ from cluster.controllers.cronjob import CronJobController
 from cluster.controllers.daemonset import DaemonSetController
 from cluster.controllers.deployment import DeploymentController
 from cluster.controllers.endpoints import EndpointsController
+from cluster.controllers.endpoints_mirroring import EndpointsMirroringController
 from cluster.controllers.endpointslice import EndpointSliceController
 from cluster.controllers.garbage_collector import GarbageCollector
 from cluster.controllers.job import JobController
@@ -50,6 +51,7 @@ PLAIN: Sequence[type[Controller]] = (
     TtlAfterFinishedController,
     EndpointSliceController,
     EndpointsController,
+    EndpointsMirroringController,
     ServiceAccountController,
     NodeLifecycleController,
     PodGcController,
@@ -123,6 +125,10 @@ class Controllers:
     def is_idle(self) -> bool:
         """No controller has a key to look at now."""
         return all(loop.queue.is_idle for loop in self.loops)
+
+    def unsettled_s(self) -> Mapping[str, float]:
+        """How long the most restless key of each controller has not come to rest, by the controller's name."""
+        return {loop.name: loop.unrest.longest_s() for loop in self.loops if isinstance(loop, Controller)}
 
     async def run(self) -> None:
         """Run every controller until cancelled; each restarts alone if it fails."""
