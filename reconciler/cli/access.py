@@ -13,7 +13,7 @@ from cluster.client.rest import HttpTransport
 from cluster.client.transport import Query, Transport, list_all
 from cluster.machinery.errors import ApiError, NotFound, ServiceUnavailable
 from cluster.machinery.objects import Key, Obj, key_of, name_of
-from reconciler.cli.exit_codes import CommandError, Exit
+from reconciler.cli.exit_codes import CommandError, Exit, Unreachable
 from reconciler.cli.units import STATE_DIRS
 from reconciler.crds.application import APPLICATIONS
 
@@ -53,11 +53,11 @@ def with_transport(args: argparse.Namespace, act: Callable[[Transport], Awaitabl
     try:
         return asyncio.run(run())
     except KubeconfigError as error:
-        raise CommandError(
+        raise Unreachable(
             str(error), hint="start a cluster with `reconciler up`, or name one with --kubeconfig"
         ) from error
     except ServiceUnavailable as error:
-        raise CommandError(error.message, hint="is the cluster running? `reconciler up` starts one") from error
+        raise Unreachable(error.message, hint="is the cluster running? `reconciler up` starts one") from error
     except ApiError as error:
         raise CommandError(error.message) from error
 

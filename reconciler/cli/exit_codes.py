@@ -21,3 +21,7 @@ class CommandError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
+
+
+class Unreachable(CommandError):
+    """The cluster could not be asked at all: no kubeconfig names it, or nothing answers there."""

@@ -28,6 +28,7 @@ VERBS = {
     "events": "what Kubernetes reports about an application, its objects and their pods",
     "suspend": "stop reconciling an application",
     "resume": "reconcile a suspended application again",
+    "rollback": "take an application back to an earlier commit, by a commit",
     "kubeconfig": "make a kubeconfig for a person: a name, groups, and until when",
 }
 

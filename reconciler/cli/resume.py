@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from reconciler.cli.access import configure_access
+from cluster.client.transport import Transport
+from reconciler.cli.access import configure_access, with_transport
 from reconciler.cli.suspend import set_suspended
 
 
@@ -14,4 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return set_suspended(args, suspended=False)
+    async def act(transport: Transport) -> int:
+        return await set_suspended(transport, args, {"suspend": False, "suspension": None})
+
+    return with_transport(args, act)

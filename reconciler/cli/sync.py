@@ -15,7 +15,7 @@ from reconciler.cli.exit_codes import CommandError, Exit
 from reconciler.cli.status import is_ready, report
 from reconciler.crds.application import APPLICATIONS
 from reconciler.crds.repository import REPOSITORIES
-from reconciler.daemon.spec import REQUESTED_ANNOTATION
+from reconciler.daemon.spec import REQUESTED_ANNOTATION, application_spec
 
 POLL_S = 0.25
 
@@ -63,6 +63,6 @@ async def request(transport: Transport, application: Obj) -> str:
 def is_settled(application: Obj, requested: str) -> bool:
     """The request was acted on and nothing more is about to happen by itself."""
     if field_of(application, "status", "lastHandledRequest") != requested:
-        return field_of(application, "spec", "suspend", default=False) is True
+        return application_spec(application).is_suspended(datetime.now(UTC))
     reconciling = get_condition(conditions_of(application), "Reconciling") or {}
     return reconciling.get("status") != "True"

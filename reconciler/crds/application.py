@@ -40,6 +40,14 @@ _SPEC = obj(
         "interval": duration("how often everything is compared again without a cause", "10m"),
         "timeout": duration("how long to wait for health after applying", "5m"),
         "suspend": boolean("leave the cluster alone", default=False),
+        "suspension": obj(
+            {
+                "by": string("who suspended it, as they said", maxLength=256),
+                "reason": string(maxLength=1024),
+                "until": instant("from then on it is not suspended any more"),
+            },
+            "who suspended the application, why, until when",
+        ),
         "drift": string(
             "what to do about changes made behind Git's back",
             enum=["correct", "report", "ignore"],

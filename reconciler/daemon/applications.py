@@ -78,6 +78,7 @@ class Applications:
         self._impersonate = impersonate
         self._cache = OwnKinds(cache_of)
         self._pipeline = pipeline
+        self._clock = clock
         self._sources = sources
         self._queue: WorkQueue[Key] = WorkQueue(
             clock, entropy, backoff_base_s=BACKOFF_BASE_S, backoff_max_s=BACKOFF_MAX_S
@@ -165,10 +166,12 @@ class Applications:
         if is_deleting(application):
             await self._remove(spec, application, state)
             return
-        if spec.suspend:
-            await self._telling.tell(
-                application, state, View(Sync.UNKNOWN, UNKNOWN, reason="Suspended", message="suspended")
-            )
+        now = self._clock.now()
+        if spec.is_suspended(now):
+            view = View(Sync.UNKNOWN, UNKNOWN, reason="Suspended", message=str(spec.suspension))
+            await self._telling.tell(application, state, view)
+            if spec.suspension.until is not None:
+                self._queue.add_after(key, (spec.suspension.until - now).total_seconds())
             return
         repository = self._sources.state(spec.repository)
         if repository is None or repository.revision is None:
@@ -226,8 +229,9 @@ class Applications:
         await self._transport.patch(APPLICATIONS, key_of(application), Patch(PatchType.MERGE, {"metadata": meta}))
 
     async def _remove(self, spec: ApplicationSpec, application: Obj, state: ApplicationState) -> None:
+        suspended = spec.is_suspended(self._clock.now())
         removal = Removal(self._transport, self._transport_of(spec), self._pipeline)
-        await removal.remove(application, state.inventory, prune=spec.prune and not spec.suspend)
+        await removal.remove(application, state.inventory, prune=spec.prune and not suspended)
         self._settle(spec.key, state.inventory.entries)
 
     def _transport_of(self, spec: ApplicationSpec) -> Transport:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from cluster.machinery.objects import Key, Obj, annotations_of, field_of, key_of
+from cluster.machinery.timestamps import format_time, parse_time
 from reconciler.errors import Fault, Stage, StageError
 from reconciler.plan.authority import UNRESTRICTED, Authority
 from reconciler.plan.decide import Drift
@@ -24,6 +26,20 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """Who suspended an application, why, until when (None: until it is resumed)."""
+
+    by: str = ""
+    reason: str = ""
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        by = f" by {self.by}" if self.by else ""
+        until = f" until {format_time(self.until)}" if self.until else ""
+        return f"suspended{by}{until}{': ' if self.reason else ''}{self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationSpec:
     key: Key
     repository: Key
@@ -35,6 +51,7 @@ class ApplicationSpec:
     interval_s: float
     timeout_s: float
     suspend: bool
+    suspension: Suspension
     drift: Drift
     depends_on: tuple[Key, ...]
     requested: str
@@ -54,6 +71,10 @@ class ApplicationSpec:
                 "name a service account in serviceAccountName that may write there"
             )
         return Authority(restricted=True, namespace=self.target_namespace, may_create_namespace=self.create_namespace)
+
+    def is_suspended(self, now: datetime) -> bool:
+        until = self.suspension.until
+        return self.suspend and (until is None or now < until)
 
     def approves(self, revision: str) -> bool:
         return len(self.approved) >= APPROVED_MIN_CHARS and revision.startswith(self.approved)
@@ -75,12 +96,27 @@ def application_spec(obj: Obj) -> ApplicationSpec:
         interval_s=seconds_of(str(field_of(obj, "spec", "interval", default="10m"))),
         timeout_s=seconds_of(str(field_of(obj, "spec", "timeout", default="5m"))),
         suspend=bool(field_of(obj, "spec", "suspend", default=False)),
+        suspension=suspension_of(obj),
         drift=Drift(field_of(obj, "spec", "drift", default="correct")),
         depends_on=tuple(
             Key(key.namespace, str(each.get("name", ""))) for each in field_of(obj, "spec", "dependsOn", default=())
         ),
         requested=annotations.get(REQUESTED_ANNOTATION, ""),
         approved=annotations.get(APPROVED_ANNOTATION, ""),
+    )
+
+
+def suspension_of(obj: Obj) -> Suspension:
+    """Raises StageError for an `until` that is no instant."""
+    until = str(field_of(obj, "spec", "suspension", "until", default=""))
+    try:
+        at = parse_time(until) if until else None
+    except ValueError as error:
+        raise _invalid(f"suspension.until: {error}") from error
+    return Suspension(
+        by=str(field_of(obj, "spec", "suspension", "by", default="")),
+        reason=str(field_of(obj, "spec", "suspension", "reason", default="")),
+        until=at,
     )
 
 

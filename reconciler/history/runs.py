@@ -89,6 +89,20 @@ def newest_good(runs: Iterable[Obj]) -> str:
     return str(field_of(good[0], "spec", "revision", default="")) if good else ""
 
 
+def good_before(runs: Iterable[Obj], revision: str) -> str:
+    """The newest revision that ran healthy and is not `revision`, nor had its content; empty when none is on record."""
+    runs = newest_first(runs)
+    current = {
+        field_of(run, "spec", "tree", default="") for run in runs if field_of(run, "spec", "revision") == revision
+    }
+    others = (
+        run
+        for run in runs
+        if field_of(run, "spec", "revision") != revision and field_of(run, "spec", "tree", default="") not in current
+    )
+    return newest_good(others)
+
+
 def _is_good(run: Obj) -> bool:
     held = field_of(run, "spec", "counts", "held", default=0)
     return field_of(run, "spec", "outcome") == Outcome.SUCCEEDED and not held

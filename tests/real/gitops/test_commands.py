@@ -165,8 +165,10 @@ def test_diff_of_a_ref_sees_the_commit_and_not_the_files(world: World) -> None:
 def test_a_suspended_application_is_left_alone_until_it_is_resumed(world: World) -> None:
     commit = world.repository.commit("Begin", {"web.yaml": WEB})
     world.synced(commit)
-    assert world.run("suspend", "bootstrap").out == "reconciler-system/bootstrap suspended\n"
-    until(lambda: "Suspended" in world.run("status").out, what="the status says so")
+    said = world.run("suspend", "bootstrap", "--for", "2h", "--reason", "the database moves").out
+    assert said.startswith("reconciler-system/bootstrap suspended by ")
+    assert said.endswith("Z: the database moves\n")
+    until(lambda: said.split(" ", 1)[1].strip() in world.run("status").out, what="the status says so")
     later = world.repository.commit("Later", {"web.yaml": WEB.replace("Hello", "Later")})
     asked = world.run("sync", "bootstrap")
     assert asked.code == 1
@@ -196,3 +198,26 @@ def test_serve_refuses_what_does_not_fit_together(world: World, tmp_path: Path) 
     assert world.run("serve", "--state", state, "--context", "x").code == 2
     wrong = world.run("serve", "--state", state, "--kubeconfig", kubeconfig, "--context", "x")
     assert (wrong.code, "no context named 'x'" in wrong.err) == (2, True)
+
+
+def test_a_rollback_is_a_commit_and_the_daemon_stays_on(world: World) -> None:
+    world.repository.git("config", "user.name", "Grace")
+    world.repository.git("config", "user.email", "grace@example.com")
+    good = world.repository.commit("Good", {"web.yaml": WEB.replace("Hello", "Good morning")})
+    assert world.synced(good).code == 0
+    bad = world.repository.commit("Bad", {"web.yaml": WEB.replace("Hello", "Go away")})
+    assert world.synced(bad).code == 0
+    done = world.run("rollback", "bootstrap", "-m", "People complained")
+    assert done.code == 0, done
+    head = world.repository.git("rev-parse", "HEAD")
+    assert done.out.splitlines() == [
+        f"reconciler-system/bootstrap goes back to {good[:8]} Good",
+        f"commit {head[:8]} made on main",
+    ]
+    assert "Good morning" in (world.repository.path / "web.yaml").read_text()
+    assert world.repository.git("log", "-1", "--format=%an|%s|%b").splitlines()[0] == (
+        'Grace|Roll back "Bad" for reconciler-system/bootstrap|People complained'
+    )
+    assert world.synced(head).code == 0
+    again = world.run("rollback", "bootstrap", "--to", good)
+    assert (again.code, again.err) == (3, f"reconciler: the repository is already as it was at {good[:8]}\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key
+from cluster.machinery.timestamps import format_micro_time, parse_time
 from cluster.resources.builtin import CONFIG_MAPS
 from reconciler.cli import sync
 from reconciler.config import SYSTEM_NAMESPACE, Bootstrap, Settings
@@ -350,6 +352,23 @@ async def test_a_suspended_application_is_left_alone_until_it_is_resumed(world: 
     assert suspended is not None
     world.api.put(APPLICATIONS, {**suspended, "spec": {**suspended["spec"], "suspend": False}})
     await world.until(lambda: world.value("a") == "2")
+
+
+async def test_a_suspension_ends_by_itself_at_its_time_and_says_who_and_why(world: World) -> None:
+    commit = world.repository.commit("one", {"a.yaml": config_map("a")})
+    world.start()
+    await world.until(lambda: world.synced(commit))
+    application = world.api.get(APPLICATIONS, Key(SYSTEM_NAMESPACE, "bootstrap"))
+    assert application is not None
+    until = format_micro_time(datetime.now(UTC) + timedelta(seconds=1))
+    suspension = {"by": "ada", "reason": "the database moves", "until": until}
+    spec = {**application["spec"], "suspend": True, "suspension": suspension}
+    world.api.put(APPLICATIONS, {**application, "spec": spec})
+    await world.until(lambda: "suspended by ada until " in str(world.status()["conditions"]))
+    assert "the database moves" in str(world.status()["conditions"])
+    second = world.repository.commit("two", {"a.yaml": config_map("a", "2")})
+    await world.until(lambda: world.synced(second))
+    assert datetime.now(UTC) >= parse_time(until)
 
 
 async def test_a_newer_commit_takes_over_between_batches(world: World) -> None:
