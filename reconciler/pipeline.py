@@ -37,10 +37,11 @@ from reconciler.model import (
     Verb,
 )
 from reconciler.plan.authority import Authority
-from reconciler.plan.decide import Drift, Kept, plan
+from reconciler.plan.decide import Kept, plan
 from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence, parse_allowance, precious_because
 from reconciler.plan.normalise import Normalised, Placements, Scopes, normalise
+from reconciler.plan.policy import Drift
 
 SEEN_MAX = 100_000
 """Objects whose last look is remembered."""

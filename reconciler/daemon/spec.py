@@ -10,7 +10,7 @@ from cluster.machinery.objects import Key, Obj, annotations_of, field_of, key_of
 from cluster.machinery.timestamps import format_time, parse_time
 from reconciler.errors import Fault, Stage, StageError
 from reconciler.plan.authority import UNRESTRICTED, Authority
-from reconciler.plan.decide import Drift
+from reconciler.plan.policy import Drift
 from reconciler.source.address import checked_path
 
 REQUESTED_ANNOTATION = "gitops.reconciler.io/requested-at"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 
 from reconciler.model import Action, Manifest, Owned, Plan, Ref, Verb
@@ -12,17 +11,10 @@ from reconciler.plan.diff import Live
 from reconciler.plan.guard import Evidence, held_because, precious_because
 from reconciler.plan.normalise import Normalised
 from reconciler.plan.order import wave_of
+from reconciler.plan.policy import Drift, policy_of
 
 _Make = Callable[[Verb, str], Action]
 _AS_DECLARED = "as declared"
-
-
-class Drift(StrEnum):
-    """What to do about changes made behind the source's back."""
-
-    CORRECT = "correct"
-    REPORT = "report"
-    IGNORE = "ignore"
 
 
 class Kept:
@@ -131,6 +123,12 @@ def _decided(
         return action(Verb.REFUSE, refusal)
     if owner := claims.get(ref):
         return action(Verb.REFUSE, f"application {owner} owns it")
+    policy = policy_of(manifest.obj)
+    if policy.problem:
+        return action(Verb.REFUSE, policy.problem)
+    drift = policy.drift or drift
+    if policy.if_not_present and there is not None and not there.deleting:
+        return action(Verb.KEEP, "exists, and is only created when it does not")
     if there is None:
         if ours is None or not ours.uid or ours.digest != manifest.digest:
             return action(Verb.CREATE, "declared")

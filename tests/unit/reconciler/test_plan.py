@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from cluster.machinery.objects import GroupKind
 from reconciler.model import Manifest, Origin, Owned, Plan, Ref, Verb, manifest_of
 from reconciler.plan.authority import Authority
-from reconciler.plan.decide import Drift, plan
+from reconciler.plan.decide import plan
 from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence, parse_allowance
 from reconciler.plan.normalise import normalise
+from reconciler.plan.policy import Drift
 from reconciler.projection import projection_of
 
 SCOPES = {
@@ -147,6 +148,36 @@ def test_a_trailer_lets_pass_what_it_says_and_no_more(value: str, threshold: Ver
     found = verbs(decide(A, before=(A, B, MANY[0], claim), evidence=evidence))
     assert (found["b"], found["data"]) == (threshold, volume)
     assert verbs(decide(A, before=(A, B, MANY[0]), evidence=replace(evidence, complete=False)))["b"] is Verb.HOLD
+
+
+def annotated(name: str, **fields: Any) -> Manifest:
+    annotations = {f"gitops.reconciler.io/{key}": value for key, value in fields.pop("policy").items()}
+    meta = {"name": name, "namespace": "shop", "annotations": annotations}
+    return declared(name, metadata=meta, **fields)
+
+
+def test_an_object_that_is_only_created_is_neither_changed_nor_taken_over() -> None:
+    once = annotated("once", policy={"apply": "if-not-present"}, data={"k": "new"})
+    before = annotated("once", policy={"apply": "if-not-present"}, data={"k": "old"})
+    assert verbs(decide(once)) == {"once": Verb.CREATE}
+    assert verbs(decide(once, before=(before,))) == {"once": Verb.KEEP}
+    assert verbs(decide(once, live={once.ref: Live(uid="somebody's")})) == {"once": Verb.KEEP}
+    assert verbs(decide(once, before=(before,), live={})) == {"once": Verb.CREATE}
+    assert verbs(decide(*MANY[:5], before=(before, *MANY[:5])))["once"] is Verb.PRUNE
+
+
+@pytest.mark.parametrize(("drift", "verb"), [("correct", Verb.UPDATE), ("report", Verb.HOLD), ("ignore", Verb.KEEP)])
+def test_an_object_says_itself_what_its_drift_is_worth(drift: str, verb: Verb) -> None:
+    mine = annotated("mine", policy={"drift": drift})
+    moved = {mine.ref: Live(uid="u", projection="changed")}
+    for general in Drift:
+        assert verbs(decide(mine, before=(mine,), live=moved, drift=general)) == {"mine": verb}
+
+
+@pytest.mark.parametrize("policy", [{"apply": "never"}, {"drift": ""}])
+def test_an_annotation_that_says_nothing_known_refuses_the_object(policy: dict[str, str]) -> None:
+    (action,) = decide(annotated("typo", policy=policy)).actions
+    assert (action.verb, "must be" in action.reason) == (Verb.REFUSE, True)
 
 
 def test_volumes_are_held_even_when_returning_to_a_proven_tree() -> None:
