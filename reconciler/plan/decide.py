@@ -140,7 +140,8 @@ def _decided(
     if ours.digest != manifest.digest:
         return action(Verb.UPDATE, "changed in the source")
     if ours.uid != there.uid or ours.projection != there.projection:
-        return _drifted(action, Verb.UPDATE, "was changed by someone else", drift)
+        by = f", last written by {there.writer}" if there.writer else ""
+        return _drifted(action, Verb.UPDATE, f"was changed by someone else{by}", drift)
     return action(Verb.KEEP, _AS_DECLARED)
 
 

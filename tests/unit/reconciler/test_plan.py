@@ -180,6 +180,18 @@ def test_an_annotation_that_says_nothing_known_refuses_the_object(policy: dict[s
     assert (action.verb, "must be" in action.reason) == (Verb.REFUSE, True)
 
 
+def test_a_drift_names_the_client_that_wrote_last() -> None:
+    live = {**A.obj, "metadata": {**A.obj["metadata"], "uid": "u", "labels": {"a": "b"}, "managedFields": [
+        {"manager": "reconciler", "operation": "Apply", "time": "2026-01-01T00:00:09Z"},
+        {"manager": "kubectl-edit", "operation": "Update", "time": "2026-01-01T00:00:02Z"},
+        {"manager": "early", "operation": "Update", "time": "2026-01-01T00:00:01Z"},
+        {"manager": "kubelet", "operation": "Update", "subresource": "status", "time": "2026-01-01T00:00:03Z"},
+    ]}}  # fmt: skip
+    seen = replace(live_of(live, A.obj), projection="changed")
+    (action,) = decide(A, before=(A,), live={A.ref: seen}).actions
+    assert action.reason == "was changed by someone else, last written by kubectl-edit"
+
+
 def test_volumes_are_held_even_when_returning_to_a_proven_tree() -> None:
     claim = declared("data", kind="PersistentVolumeClaim")
     assert verbs(decide(A, before=(A, claim), evidence=Evidence(proven=True)))["data"] is Verb.HOLD
