@@ -205,7 +205,7 @@ async def test_serve_with_a_kubeconfig_runs_gitops_alone(world: World, tmp_path:
         output, log = await daemon.communicate()
     assert (daemon.returncode, output) == (0, b"ready\n"), log
     assert await world.value("a") == "1"
-    assert sorted(path.name for path in state.iterdir()) == ["gitops", "holder", "lock"]
+    assert sorted(path.name for path in state.iterdir()) == ["gitops", "holder", "lock", "reconciliation.log"]
     assert await holder(world) == ""
 
 
