@@ -215,7 +215,8 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
     )),
     ("disruption-controller", (
         rule("apps", "deployments replicasets statefulsets", READ), rule("policy", "poddisruptionbudgets", READ),
-        rule("policy", "poddisruptionbudgets/status", ("update", "patch")), rule("core", "pods", READ),
+        rule("policy", "poddisruptionbudgets/status", ("update", "patch")), rule("*", "*/scale", ("get",)),
+        rule("core", "pods replicationcontrollers", READ),
     )),
     ("horizontal-pod-autoscaler", (
         rule("autoscaling", "horizontalpodautoscalers", READ), rule("*", "*/scale", ("get", "update")),

@@ -21,6 +21,7 @@ from cluster.controllers.clusterrole_aggregation import ClusterRoleAggregationCo
 from cluster.controllers.cronjob import CronJobController
 from cluster.controllers.daemonset import DaemonSetController
 from cluster.controllers.deployment import DeploymentController
+from cluster.controllers.disruption import DisruptionController
 from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpoints_mirroring import EndpointsMirroringController
 from cluster.controllers.endpointslice import EndpointSliceController
@@ -117,6 +118,7 @@ class Controllers:
         loops.append(CertificateSigningController(**parts(CertificateSigningController), sign=sign))
         loops.append(ServiceAccountTokenController(**parts(ServiceAccountTokenController), ca_pem=ca_pem, token=token))
         loops.append(NamespaceController(**parts(NamespaceController), served=served))
+        loops.append(DisruptionController(**parts(DisruptionController), served=served))
         loops.append(ResourceQuotaController(**parts(ResourceQuotaController), served=served))
         loops.append(GarbageCollector(**parts(GarbageCollector), served=served))
         self.loops: tuple[Loop, ...] = tuple(loops)

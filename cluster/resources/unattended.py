@@ -18,7 +18,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",
     GroupKind("networking.k8s.io", "ServiceCIDR"): "Services are given addresses without it",
     GroupKind("node.k8s.io", "RuntimeClass"): "pods that name it are refused",
-    GroupKind("policy", "PodDisruptionBudget"): "evictions are not held up by it",
     GroupKind("storage.k8s.io", "CSIDriver"): "no CSI volumes are served",
     GroupKind("storage.k8s.io", "CSINode"): "no CSI volumes are served",
     GroupKind("storage.k8s.io", "CSIStorageCapacity"): "no CSI volumes are served",
