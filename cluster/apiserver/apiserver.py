@@ -41,6 +41,7 @@ from cluster.apiserver.http import ApiRequest, Authenticator, Identity, Reply
 from cluster.apiserver.issuer_documents import IssuerDocuments
 from cluster.apiserver.local_api_services import LocalApiServices
 from cluster.apiserver.node_channels import NodeChannelEndpoint
+from cluster.apiserver.node_stats import NodeStatsCache
 from cluster.apiserver.oidc import Oidc
 from cluster.apiserver.openapi import OpenApi
 from cluster.apiserver.policy_status import PolicyStatuses
@@ -198,6 +199,7 @@ class ApiServer:
             webhook_client=webhook_client,
             converter=converter,
             converted=ConvertedTables(converter, catalog, self._supervisor, clock),
+            node_stats=NodeStatsCache(node_channels, clock),
         )
 
         self._custom = CustomResources(

@@ -9,6 +9,7 @@ from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.conversion import Converter
 from cluster.apiserver.converted import ConvertedTables
 from cluster.apiserver.dialing import ClientPool
+from cluster.apiserver.node_stats import NodeStatsCache
 from cluster.apiserver.registry import Registry
 from cluster.apiserver.service_resolver import ServiceResolver
 from cluster.apiserver.state import State
@@ -36,3 +37,4 @@ class Backend:
     webhook_client: WebhookClient
     converter: Converter
     converted: ConvertedTables
+    node_stats: NodeStatsCache

@@ -59,6 +59,7 @@ _VIEW = (
     rule("batch", "cronjobs cronjobs/status jobs jobs/status", READ),
     rule("networking.k8s.io", "ingresses ingresses/status networkpolicies", READ),
     rule("policy", "poddisruptionbudgets poddisruptionbudgets/status", READ),
+    rule("metrics.k8s.io", "nodes pods", READ),
 )
 _EDIT = (
     rule("core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy", READ),

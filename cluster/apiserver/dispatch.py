@@ -16,6 +16,12 @@ from cluster.apiserver.handlers.list import list_collection
 from cluster.apiserver.handlers.patch import patch, patch_object
 from cluster.apiserver.handlers.update import replace, update
 from cluster.apiserver.handlers.watch import watch
+from cluster.apiserver.node_metrics import (
+    get_node_metrics,
+    get_pod_metrics,
+    list_node_metrics,
+    list_pod_metrics,
+)
 from cluster.apiserver.reviews import REVIEWS, review
 from cluster.apiserver.routes import Route, path_not_found
 from cluster.apiserver.subresources.binding import bind, bind_named
@@ -31,6 +37,7 @@ from cluster.machinery.errors import MethodNotAllowed
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import BINDINGS, COMPONENT_STATUSES
 from cluster.resources.catalog import Catalog, Descriptor
+from cluster.resources.metrics import NODE_METRICS, POD_METRICS
 
 VerbHandler: TypeAlias = Callable[[Backend, Call], Awaitable[Result]]
 
@@ -73,6 +80,8 @@ _SUBRESOURCES: Mapping[str, Mapping[str, VerbHandler]] = {
 
 _VIRTUAL: Mapping[Resource, Mapping[str, VerbHandler]] = {
     BINDINGS: {"create": bind_named},
+    NODE_METRICS: {"get": get_node_metrics, "list": list_node_metrics},
+    POD_METRICS: {"get": get_pod_metrics, "list": list_pod_metrics},
     COMPONENT_STATUSES: {"get": get_component_status, "list": list_component_statuses},
 }
 """Resources without rows, besides the reviews."""

@@ -1,4 +1,4 @@
-"""Streams to a node: logs, exec, attach and port-forward reach the kubelet through a channel, never by dialling it.
+"""Streams to a node: logs, exec, attach, port-forward and statistics reach the kubelet through a channel, never by dialling it.
 
 In one process the kubelet itself is the channel; for hosts that joined it is the agent's own outbound connection.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from cluster.client.node_stats import NodeStats
 
 
 class ContainerRef(NamedTuple):
@@ -90,6 +92,10 @@ class NodeChannel(Protocol):
 
     async def connect(self, container: ContainerRef, port: int) -> ByteStream:
         """A connection to a TCP port of the pod's loopback or address; `container.container` is ignored."""
+        ...
+
+    async def stats(self) -> NodeStats:
+        """What the node and its running containers use; may take a second, in which use is observed."""
         ...
 
 

@@ -19,6 +19,7 @@ from cluster.base.entropy import Entropy
 from cluster.client.node_channel import ByteStream, ContainerRef, ExecSession, LogOptions, NodeChannel
 from cluster.client.node_frames import SESSIONS_MAX, BadFrame, Frame, FrameType, exit_frame, size_of
 from cluster.client.node_session import ByteConnection, Link, Session
+from cluster.client.node_stats import encode_stats
 from cluster.machinery.errors import ApiError, InternalError, ServiceUnavailable, TooManyRequests
 
 RETRY_BASE_S = 0.5
@@ -31,7 +32,7 @@ MESSAGE_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What an OPEN frame asks for.  `kind` is logs, exec, attach or connect; the rest is that method's arguments."""
+    """What an OPEN frame asks for.  `kind` is logs, exec, attach, connect or stats; the rest is that method's arguments."""
 
     kind: str
     container: ContainerRef
@@ -119,6 +120,8 @@ class NodeChannelAgent:
                 return await self._session(self._channel.exec(container, **arguments), running)
             case "attach":
                 return await self._session(self._channel.attach(container, **arguments), running)
+            case "stats":
+                return await self._stats(running.session)
             case _:
                 return await self._forward(await self._channel.connect(container, **arguments), running.session)
 
@@ -137,6 +140,12 @@ class NodeChannelAgent:
             # A generator that is only dropped would hold its connection to the engine until it is collected.
             if isinstance(logs, AsyncGenerator):
                 await logs.aclose()
+
+    async def _stats(self, session: Session) -> int:
+        stats = await self._channel.stats()
+        await session.tell(Frame(FrameType.OPENED, session.number))
+        await session.send(OUTPUT, encode_stats(stats))
+        return 0
 
     async def _session(self, opening: Awaitable[ExecSession], running: _Running) -> int:
         session = running.session
@@ -233,6 +242,7 @@ _SHAPES: Mapping[str, Mapping[str, Any]] = {
     "exec": {"command": list, **_STREAMS},
     "attach": _STREAMS,
     "connect": {"port": int},
+    "stats": {},
 }
 _OPTIONS: Mapping[str, Any] = {
     "follow": bool,

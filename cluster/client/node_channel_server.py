@@ -26,11 +26,15 @@ from cluster.client.node_frames import (
     resize_frame,
 )
 from cluster.client.node_session import ByteConnection, Link, Session
+from cluster.client.node_stats import BadStats, NodeStats, decode_stats
 from cluster.machinery.errors import ApiError, BadRequest, ServiceUnavailable, Timeout, TooManyRequests, error_of_status
 
 OPEN_TIMEOUT_S = 30.0
 MESSAGE_MAX = 4096
 STDIN, STDOUT, STDERR = 0, 1, 2
+WHOLE_NODE = ContainerRef("", "", "", "")
+STATS_MAX_BYTES = 4 * 1024 * 1024
+"""Some ten thousand containers."""
 
 
 class RemoteNodeChannel:
@@ -82,6 +86,23 @@ class RemoteNodeChannel:
 
     async def connect(self, container: ContainerRef, port: int) -> ByteStream:
         return _Stream(self, await self._open("connect", container, {"port": port}))
+
+    async def stats(self) -> NodeStats:
+        opened = await self._open("stats", WHOLE_NODE, {})
+        try:
+            data = bytearray()
+            async with aclosing(opened.session.received()) as chunks:
+                async for chunk in chunks:
+                    data += chunk.data
+                    if len(data) > STATS_MAX_BYTES:
+                        raise ServiceUnavailable(f'node "{self._node}" sent more statistics than can be read')
+            await opened.session.over()
+        finally:
+            await self._let_go(opened)
+        try:
+            return decode_stats(bytes(data))
+        except BadStats as error:
+            raise ServiceUnavailable(f'node "{self._node}" sent {error}') from error
 
     async def _open(self, kind: str, container: ContainerRef, more: Mapping[str, Any]) -> _Opened:
         """Ask the agent and wait for its word.  Raises its ApiError; ServiceUnavailable, TooManyRequests, Timeout."""

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from cluster.kubelet.node import default_address, host_identity
 from cluster.kubelet.pressure import Pressure, read_pressure
+from cluster.kubelet.stats_cgroups import Counters, read_usage
 
 
 class HostIdentity(NamedTuple):
@@ -42,6 +43,10 @@ class Host(Protocol):
 
     def pressure(self, root: Path) -> Pressure: ...
 
+    def usage(self, pid: int) -> Counters | None:
+        """What the process's control group has used so far (HOST: the whole machine); None when it has ended."""
+        ...
+
     def hold_port(self, address: str, protocol: str, number: int) -> HeldPort:
         """Take a port, TCP or UDP, at an IPv4 address of this host (0.0.0.0: at all).  Raises OSError if it is in use."""
         ...
@@ -62,6 +67,9 @@ class SystemHost:
 
     def pressure(self, root: Path) -> Pressure:
         return read_pressure(root)
+
+    def usage(self, pid: int) -> Counters | None:
+        return read_usage(pid)
 
     def hold_port(self, address: str, protocol: str, number: int) -> HeldPort:
         kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM

@@ -42,6 +42,7 @@ from cluster.kubelet.runtime.api import (
 )
 from cluster.kubelet.settings import KubeletSettings
 from cluster.kubelet.sources import SourceReader
+from cluster.kubelet.stats import NodeStatsReader
 from cluster.kubelet.status_writer import StatusWriter
 from cluster.kubelet.streams import KubeletChannel
 from cluster.kubelet.sync import PodTools, PodWorker
@@ -127,6 +128,7 @@ class Kubelet:
             network=network,
             clock=clock,
             address_of=lambda uid: self._addresses.get(uid, ""),
+            stats=NodeStatsReader(view=self._view, host=host, clock=clock),
         )
         self._reporter = NodeReporter(settings=settings, transport=transport, clock=clock, look=self._node_state)
 

@@ -1,4 +1,4 @@
-"""Entry to this node's containers: logs, exec, attach and port-forward, as a NodeChannel.
+"""Entry to this node's containers: logs, exec, attach, port-forward and statistics, as a NodeChannel.
 
 Names a container by its pod's uid, so that a later pod of the same name is never entered by mistake.
 """
@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from cluster.base.clock import Clock
 from cluster.client.node_channel import ByteStream, ContainerRef, ExecSession, LogOptions
+from cluster.client.node_stats import NodeStats
 from cluster.kubelet.engine_view import EngineView
 from cluster.kubelet.observe import ObservedContainer, PodObservation
 from cluster.kubelet.runtime.api import (
@@ -20,6 +21,7 @@ from cluster.kubelet.runtime.api import (
     NoSuchContainer,
     PodNetwork,
 )
+from cluster.kubelet.stats import NodeStatsReader
 from cluster.machinery.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, TooManyRequests
 from cluster.machinery.timestamps import parse_time
 
@@ -40,12 +42,14 @@ class KubeletChannel:
         network: PodNetwork,
         clock: Clock,
         address_of: Callable[[str], str],
+        stats: NodeStatsReader,
     ) -> None:
         self._view = view
         self._network = network
         self._streams = streams
         self._clock = clock
         self._address_of = address_of
+        self._stats = stats
         self._followers = 0
 
     async def logs(self, container: ContainerRef, options: LogOptions) -> AsyncIterator[bytes]:
@@ -118,6 +122,12 @@ class KubeletChannel:
         except (OSError, TimeoutError) as error:
             raise BadRequest(f"error forwarding port {port} to pod {container.pod}: connection refused") from error
         return _TcpStream(reader, writer)
+
+    async def stats(self) -> NodeStats:
+        try:
+            return await self._stats.stats()
+        except EngineError as error:
+            raise _api_error(error) from error
 
     async def _find(self, container: ContainerRef) -> PodObservation:
         try:

@@ -22,13 +22,11 @@ from cluster.resources.conversion import Conversion, conversion_of, reader_of_co
 from cluster.resources.field_path import parse_field_path, plain_path
 from cluster.resources.kind import metadata_fields, text_at
 from cluster.resources.printing import DEFAULT_COLUMNS, NAME, Cell, Column
-from cluster.resources.schemas import nodes
+from cluster.resources.schemas import OBJECT_META, nodes
 from cluster.resources.strategy import GenericStrategy, ScaleFields, WriteContext
 
 if TYPE_CHECKING:
     from cluster.machinery.cel.rules import Rules
-
-_OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 _BLOCKING = frozenset(
@@ -155,7 +153,7 @@ def _schema_of(version: Obj) -> Obj:
 
 
 def _node_of(version: Obj) -> Node:
-    return compile_structural(_schema_of(version), object_meta=nodes()[_OBJECT_META])
+    return compile_structural(_schema_of(version), object_meta=nodes()[OBJECT_META])
 
 
 def _descriptor(spec: Obj, version: Obj, storage: Storage) -> Descriptor:

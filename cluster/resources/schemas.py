@@ -18,6 +18,7 @@ from cluster.machinery.objects import GroupVersionKind
 from cluster.machinery.schema import Node, compile_definitions
 
 REF = "#/definitions/"
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @cache

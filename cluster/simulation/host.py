@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cluster.kubelet.host import HostIdentity
 from cluster.kubelet.pressure import Pressure
+from cluster.kubelet.stats_cgroups import Counters
 
 DISK_BYTES = 100 << 30
 
@@ -20,6 +21,8 @@ class SimulatedHost:
         self._identity = HostIdentity(_id_of(name), _id_of(f"boot {name}"))
         self._address = address
         self.pressed = Pressure()
+        self.used: dict[int, Counters] = {}
+        """What processes (0: the whole host) have used so far, as a scenario says; nothing else."""
         self.listening: set[tuple[str, int]] = set()
         """Protocol and number of the ports that programs, or pods, have."""
 
@@ -34,6 +37,9 @@ class SimulatedHost:
 
     def pressure(self, root: Path) -> Pressure:
         return self.pressed
+
+    def usage(self, pid: int) -> Counters | None:
+        return self.used.get(pid, Counters(0, 0))
 
     def hold_port(self, address: str, protocol: str, number: int) -> _HeldPort:
         if (protocol, number) in self.listening:

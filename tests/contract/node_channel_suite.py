@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cluster.client.node_channel import Chunk, ContainerRef, ExecSession, LogOptions, NodeChannel
+from cluster.client.node_stats import ContainerUse, NodeStats, Use
 from cluster.kubelet.identity import Identity
 from cluster.kubelet.observe import ObservedContainer, PodObservation
 from cluster.kubelet.runtime.api import Container, Sandbox, State
@@ -21,6 +22,13 @@ from tests.clocks import SteppedClock
 
 WEB = ContainerRef("default", "web", "uid-1", "web")
 ABSENT = WEB._replace(container="absent")
+STATS = NodeStats(
+    "2026-01-01T00:00:00Z",
+    15_000,
+    Use(1_500_000_000, 2**33),
+    tuple(ContainerUse("default", f"p{n}", f"uid-{n}", "c", Use(n, n)) for n in range(5000)),
+)
+"""More than any window on the way."""
 LINES = (b"one\n", b"two\n")
 FLOOD = bytes(range(256)) * 4096 * 3
 """Three megabytes: far more than any window on the way."""
@@ -140,8 +148,11 @@ class Programs:
         return (await asyncio.get_running_loop().sock_accept(self.listener))[0]
 
     def channel(self) -> KubeletChannel:
-        parts: dict[str, Any] = {"view": self, "streams": self, "network": self}
+        parts: dict[str, Any] = {"view": self, "streams": self, "network": self, "stats": self}
         return KubeletChannel(**parts, clock=SteppedClock(), address_of=lambda uid: "192.0.2.9")
+
+    async def stats(self) -> NodeStats:
+        return STATS
 
 
 async def run(channel: NodeChannel, name: str, *, stdin: bool = False) -> ExecSession:
@@ -213,6 +224,9 @@ class NodeChannelSuite:
         await session.close_stdin()
         assert await output_of(session) == hashlib.sha256(FLOOD).hexdigest().encode()
         await session.close()
+
+    async def test_statistics_arrive_whole(self, channel: NodeChannel) -> None:
+        assert await channel.stats() == STATS
 
     async def test_a_program_that_is_not_there_is_not_found(self, channel: NodeChannel) -> None:
         with pytest.raises(NotFound):
