@@ -222,7 +222,8 @@ _CONTROLLERS: tuple[tuple[str, tuple[Obj, ...]], ...] = (
     ("horizontal-pod-autoscaler", (
         rule("autoscaling", "horizontalpodautoscalers", READ), rule("*", "*/scale", ("get", "update")),
         rule("autoscaling", "horizontalpodautoscalers/status", ("update", "patch")), rule("core", "pods", ("list",)),
-        rule("metrics.k8s.io", "pods", ("list",)),
+        rule("metrics.k8s.io", "pods", ("list",)), rule("custom.metrics.k8s.io", "*", ("get", "list")),
+        rule("external.metrics.k8s.io", "*", ("get", "list")),
     )),
     ("persistent-volume-binder", (
         rule("core", "persistentvolumes persistentvolumeclaims", CHANGE),

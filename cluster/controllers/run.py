@@ -26,6 +26,7 @@ from cluster.controllers.endpoints import EndpointsController
 from cluster.controllers.endpoints_mirroring import EndpointsMirroringController
 from cluster.controllers.endpointslice import EndpointSliceController
 from cluster.controllers.garbage_collector import GarbageCollector
+from cluster.controllers.horizontal import HorizontalController
 from cluster.controllers.job import JobController
 from cluster.controllers.namespace import NamespaceController
 from cluster.controllers.node_lifecycle import NodeLifecycleController
@@ -118,6 +119,7 @@ class Controllers:
         loops.append(CertificateSigningController(**parts(CertificateSigningController), sign=sign))
         loops.append(ServiceAccountTokenController(**parts(ServiceAccountTokenController), ca_pem=ca_pem, token=token))
         loops.append(NamespaceController(**parts(NamespaceController), served=served))
+        loops.append(HorizontalController(**parts(HorizontalController), served=served))
         loops.append(DisruptionController(**parts(DisruptionController), served=served))
         loops.append(ResourceQuotaController(**parts(ResourceQuotaController), served=served))
         loops.append(GarbageCollector(**parts(GarbageCollector), served=served))

@@ -12,7 +12,6 @@ from cluster.machinery.objects import GroupKind
 UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("", "PersistentVolume"): "it is not bound to claims",
     GroupKind("", "PersistentVolumeClaim"): "no volume is bound to it",
-    GroupKind("autoscaling", "HorizontalPodAutoscaler"): "nothing is scaled",
     GroupKind("networking.k8s.io", "IPAddress"): "Services are given addresses without it",
     GroupKind("networking.k8s.io", "Ingress"): "no controller serves it",
     GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",

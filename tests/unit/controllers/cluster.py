@@ -15,6 +15,7 @@ from cluster.base.entropy import SeededEntropy
 from cluster.base.pki import create_ca
 from cluster.client.cache import Cache
 from cluster.client.informer import Informer
+from cluster.client.node_channel import NodeChannels
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.control_plane import served_resources
 from cluster.controllers.run import Controllers
@@ -93,11 +94,14 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(*, informer: bool = False) -> AsyncIterator[Cluster]:
-    """With `informer` the loops read a cache of their own, fed by watches, which lags behind what they write."""
+async def cluster(*, informer: bool = False, channels: NodeChannels | None = None) -> AsyncIterator[Cluster]:
+    """`channels` are the ways to nodes; none when left out.
+
+    With `informer` the loops read a cache of their own, fed by watches, which lags behind what they write.
+    """
     clock = SteppedClock()
     clock.time = 1_767_323_045.0
-    async with running(clock=clock) as server:
+    async with running(clock=clock, node_channels=channels) as server:
 
         def transport_of(user: str) -> Transport:
             groups = ["system:authenticated"]
