@@ -25,6 +25,7 @@ RULES: Mapping[GroupKind, Rule] = {
     GroupKind("", "Namespace"): namespace,
     GroupKind("", "PersistentVolumeClaim"): persistent_volume_claim,
     GroupKind("", "Pod"): pod,
+    GroupKind("", "ReplicationController"): replica_set,
     GroupKind("", "Service"): service,
     GroupKind("apps", "DaemonSet"): daemon_set,
     GroupKind("apps", "Deployment"): deployment,
