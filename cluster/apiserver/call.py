@@ -9,16 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import orjson
+
 from cluster.apiserver.http import ApiRequest, Identity, Reply
 from cluster.apiserver.routes import Route, is_true
 from cluster.apiserver.state import Row, TableId
 from cluster.apiserver.watch import Watcher
 from cluster.base.values import frozen
-from cluster.machinery.errors import ApiError, BadRequest, Cause, invalid_object
+from cluster.client.transport import PatchType
+from cluster.machinery.errors import ApiError, Cause, invalid_object
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.catalog import Descriptor
 
 FIELD_MANAGER_SIZE_MAX = 128
+APPLY = PatchType.APPLY.value
+_OPTIONS = {"PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 
 
 @frozen
@@ -92,34 +97,47 @@ class WriteParameters:
 
 
 def write_parameters_of(call: Call) -> WriteParameters:
-    """Raises BadRequest and Invalid, worded as upstream's option validation."""
+    """Raises Invalid, worded as upstream's option validation."""
     request = call.request
+    options = _OPTIONS.get(request.method, "CreateOptions")
     validation = request.parameter("fieldValidation") or "Warn"
     if validation not in ("Strict", "Warn", "Ignore"):
-        raise _invalid_option("fieldValidation", validation, ("Ignore", "Strict", "Warn"))
+        raise _unsupported(options, "fieldValidation", validation, ("Ignore", "Strict", "Warn"))
     manager = request.parameter("fieldManager")
-    if len(manager) > FIELD_MANAGER_SIZE_MAX or not manager.isprintable():
-        raise BadRequest(f"fieldManager: Invalid value: at most {FIELD_MANAGER_SIZE_MAX} printable characters")
+    if len(manager.encode()) > FIELD_MANAGER_SIZE_MAX:
+        why = f"Too long: may not be more than {FIELD_MANAGER_SIZE_MAX} bytes"
+        raise _invalid_option(options, Cause("FieldValueTooLong", why, "fieldManager"))
+    if not manager.isprintable():
+        why = f"Invalid value: {orjson.dumps(manager).decode()}: should only contain printable characters"
+        raise _invalid_option(options, Cause("FieldValueInvalid", why, "fieldManager"))
+    force = call.is_set("force")
+    if force and options == "PatchOptions" and request.headers.get("content-type", "").partition(";")[0] != APPLY:
+        why = "Forbidden: may not be specified for non-apply patch"
+        raise _invalid_option(options, Cause("FieldValueForbidden", why, "force"))
     return WriteParameters(
         field_manager=manager,
-        dry_run=dry_run_of(request.query.get("dryRun", ())),
+        dry_run=dry_run_of(request.query.get("dryRun", ()), options),
         field_validation=validation,
-        force=call.is_set("force"),
+        force=force,
     )
 
 
-def dry_run_of(values: Sequence[str]) -> bool:
+def dry_run_of(values: Sequence[str], options: str) -> bool:
     """Whether a write only pretends.  Raises Invalid for anything but `All`."""
     for value in values:
         if value not in ("All", ""):
-            raise _invalid_option("dryRun", value, ("All",))
+            raise _unsupported(options, "dryRun", value, ("All",))
     return "All" in values
 
 
-def _invalid_option(name: str, value: str, supported: Sequence[str]) -> ApiError:
+def _unsupported(options: str, name: str, value: str, supported: Sequence[str]) -> ApiError:
     listed = ", ".join(f'"{choice}"' for choice in supported)
-    cause = Cause("FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {listed}', name)
-    return invalid_object("meta.k8s.io", "CreateOptions", "", [cause])
+    why = f"Unsupported value: {orjson.dumps(value).decode()}: supported values: {listed}"
+    return _invalid_option(options, Cause("FieldValueNotSupported", why, name))
+
+
+def _invalid_option(options: str, cause: Cause) -> ApiError:
+    return invalid_object("meta.k8s.io", options, "", [cause])
 
 
 def manager_of(parameters: WriteParameters, call: Call) -> str:

@@ -6,6 +6,7 @@ Lenient where real clients rely on it: no Content-Type means JSON, no apiVersion
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -141,14 +142,30 @@ def report(call: Call, problems: Sequence[str], field_validation: str) -> None:
 
 
 def duplicates_of(call: Call, decoded: Obj) -> Sequence[str]:
-    """Paths of keys that occur twice in the JSON text of the body, which decoding alone would hide."""
+    """Paths of keys that occur twice in the JSON text of the body, which decoding alone would hide.
+
+    `decoded` may have the endpoint's apiVersion and kind besides what is written.
+    """
     body = call.request.body
     if not body or media_type_of(call) not in ("", "application/json"):
         return ()
+    written = [name for name in (b'"apiVersion"', b'"kind"') if name in body]
+    if not written:
+        decoded = {name: value for name, value in decoded.items() if name not in ("apiVersion", "kind")}
+    # With only one of them there is no telling at which level it is written.
+    return duplicates_in(body, decoded if len(written) != 1 else None)
+
+
+def duplicates_in(body: bytes, decoded: Any) -> Sequence[str]:
+    """Paths of keys that occur twice in a JSON text; `decoded` is its value, None when that is not at hand."""
     # As many keys written as decoded: no duplicates.  Text inside strings counts alike on both sides.
-    if body.count(b'":') == orjson.dumps(decoded).count(b'":'):
+    if decoded is not None and not _SPACED.search(body) and body.count(b'":') == orjson.dumps(decoded).count(b'":'):
         return ()
-    return tuple(_duplicates_in(json.loads(body, object_pairs_hook=_Pairs), ""))
+    return tuple(_duplicates_in(json.loads(body, object_pairs_hook=_Pairs), "")) if body else ()
+
+
+_SPACED = re.compile(rb'"\s+:')
+"""A key that a count of quotes and colons would miss."""
 
 
 class _Pairs(list[tuple[str, Any]]):

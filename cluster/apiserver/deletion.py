@@ -55,7 +55,11 @@ def deletion_of(call: Call) -> Deletion:
     orphans = body.get("orphanDependents")
     if orphans is None and (text := request.parameter("orphanDependents")):
         orphans = is_true(text)
-    if orphans is not None and not policy:
+    if orphans is not None and policy:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        cause = Cause("FieldValueInvalid", f'Invalid value: "{policy}": {why}', "propagationPolicy")
+        raise invalid_object("meta.k8s.io", "DeleteOptions", "", [cause])
+    if orphans is not None:
         policy = "Orphan" if orphans else "Background"
     if policy and policy not in POLICIES:
         listed = ", ".join(f'"{choice}"' for choice in POLICIES)
@@ -70,7 +74,7 @@ def deletion_of(call: Call) -> Deletion:
         policy=policy,
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
-        dry_run=dry_run_of(dry_run),
+        dry_run=dry_run_of(dry_run, "DeleteOptions"),
     )
 
 
@@ -104,6 +108,7 @@ async def delete_object(registry: Registry, clock: Clock, call: Call, key: Key, 
             parameters,
             DELETION,
             uid=deletion.uid,
+            version=deletion.resource_version,
         )
     raise conflict(resource.group, resource.plural, key.name, MODIFIED)
 

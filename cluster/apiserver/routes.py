@@ -19,7 +19,7 @@ ROUTES_MAX = 4096
 """Routes of paths without a query that are remembered: clients ask for the same objects again and again."""
 
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("", "0", "false"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Route:
 
 
 def is_true(text: str) -> bool:
-    """Go's strconv.ParseBool, with everything else false (clients send `True` too)."""
-    return text in _TRUE
+    """Whether a boolean parameter is set: any value but `0` and `false` does it (upstream: Convert_Slice_string_To_bool)."""
+    return text.lower() not in _FALSE
 
 
 def parse_route(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Route:

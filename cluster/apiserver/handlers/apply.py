@@ -11,7 +11,7 @@ from cluster.apiserver.decoding import as_decoded, body_of, check_types, typed
 from cluster.apiserver.ownership import Writer, reset_of
 from cluster.apiserver.registry import Rules
 from cluster.machinery.apply import apply
-from cluster.machinery.errors import AlreadyExists, BadRequest, Cause, invalid_object, not_found
+from cluster.machinery.errors import AlreadyExists, BadRequest, Cause, conflict, invalid_object, not_found
 from cluster.machinery.objects import Obj, meta_of, without_field
 from cluster.resources.catalog import Descriptor
 
@@ -27,7 +27,11 @@ async def apply_object(backend: Backend, call: Call, rules: Rules) -> Result:
     uid = str(meta_of(applied).get("uid") or "")
     applied = without_field(applied, ("metadata", "resourceVersion"))
     if backend.state.table(call.table_id).get(call.key) is None:
-        if rules.subresource or uid:
+        if uid and not rules.subresource:
+            resource = call.descriptor.resource
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(resource.group, resource.plural, call.key.name, why)
+        if rules.subresource:
             raise not_found(call.descriptor.resource.group, call.descriptor.resource.plural, call.key.name)
         backend.authorizer.require_create(call.user, call.route)
         try:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from cluster.apiserver.backend import Backend
 from cluster.apiserver.call import Call, Result, write_parameters_of
-from cluster.apiserver.decoding import checked_fields, decoded, media_type_of
+from cluster.apiserver.decoding import checked_fields, decoded, duplicates_in, media_type_of, report
 from cluster.apiserver.handlers.apply import apply_object
 from cluster.apiserver.registry import Rules, main_rules
 from cluster.client.transport import PatchType
@@ -33,6 +33,8 @@ async def patch_object(backend: Backend, call: Call, rules: Rules) -> Result:
     parameters = write_parameters_of(call)
     body = patch_body_of(call)
     apply_patch = change_of(call, body)
+    if parameters.field_validation != "Ignore" and (twice := duplicates_in(call.request.body, body)):
+        report(call, [f'duplicate field "{path}"' for path in twice], parameters.field_validation)
 
     def change(old: Obj) -> Obj:
         new = apply_patch(old)

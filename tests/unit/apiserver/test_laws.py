@@ -4,10 +4,8 @@ watches tell one history.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -15,41 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.apiserver.apiserver import ApiServer
-from cluster.apiserver.http import ApiRequest, Reply
-from tests.apiservers import ADMIN, running
+from tests.unit.apiserver.plain_api import Api, plain_api
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 MAPS = "/api/v1/namespaces/default/configmaps"
 _numbers = itertools.count(1)
 
 
-class Api:
-    """A server and the loop it lives on: laws are plain functions."""
-
-    def __init__(self, runner: asyncio.Runner, server: ApiServer) -> None:
-        self._runner = runner
-        self.server = server
-
-    def reply(self, method: str, path: str, body: Any = None, media: str = "json", **query: str) -> Reply:
-        headers = {"content-type": f"application/{media}", "user-agent": "law/1"}
-        sent = b"" if body is None else orjson.dumps(body)
-        parameters = {name.rstrip("_"): [value] for name, value in query.items()}
-        return self._runner.run(self.server(ApiRequest(method, path, ADMIN, parameters, headers, sent)))
-
-    def __call__(self, method: str, path: str, body: Any = None, media: str = "json", **query: str) -> Any:
-        reply = self.reply(method, path, body, media, **query)
-        content = orjson.loads(reply.body) if reply.body else reply.obj
-        assert reply.status < 300, content
-        return content
-
-
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    with asyncio.Runner() as runner:
-        entered = AsyncExitStack()
-        yield Api(runner, runner.run(entered.enter_async_context(running())))
-        runner.run(entered.aclose())
+    with plain_api() as made:
+        yield made
 
 
 # -- the routes to one object
