@@ -1,4 +1,4 @@
-"""Plain manifests: every YAML or JSON file below a path, as it is.
+"""Plain manifests: every YAML or JSON file below a path, as it is.  A path that is a kustomization is built instead.
 
 All that is wrong is reported at once, each with file and line; a bad file or document stops no other.  Only files that
 changed are read and parsed: contents are known by id.
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from cluster.machinery.objects import Obj
 from reconciler.content import File, Source, TooLarge, Tree
 from reconciler.model import Manifest, Manifests, Origin, Problem, Revision, digest_of
+from reconciler.render.kustomize.render import is_kustomization
+from reconciler.render.kustomize.render import render as kustomize
 from reconciler.render.parsed import Parsed, ParsedFiles, Part
 from reconciler.render.parser import Parser
 
@@ -28,10 +30,11 @@ BATCH = 64
 RENDERED_MAX = 32
 """Whole results remembered, by tree."""
 
+_OVERLAY = "a kustomization is built when it is the path of an Application, not below one"
 _BUILDERS = {
-    "kustomization.yaml": "kustomize overlays are not rendered by this version",
-    "kustomization.yml": "kustomize overlays are not rendered by this version",
-    "Kustomization": "kustomize overlays are not rendered by this version",
+    "kustomization.yaml": _OVERLAY,
+    "kustomization.yml": _OVERLAY,
+    "Kustomization": _OVERLAY,
     "Chart.yaml": "Helm charts are not rendered by this version",
 }
 
@@ -51,6 +54,11 @@ class PlainRenderer:
             self._rendered.move_to_end((revision.tree, path))
             return known
         tree = await source.tree(revision, path)
+        if is_kustomization(tree, path):
+            whole = await source.tree(revision, "") if path else tree
+            built = await kustomize(source, whole, path, self._parse)
+            self._remember(revision.tree, path, built)
+            return built
         if (known := self._rendered.get((tree.digest, path))) is not None:
             self._remember(revision.tree, path, known)
             return known
@@ -82,6 +90,9 @@ class PlainRenderer:
         self._remember(tree.digest, path, result)
         self._remember(revision.tree, path, result)
         return result
+
+    async def _parse(self, data: bytes) -> Parsed:
+        return await self._parser.parse(data)
 
     def _remember(self, tree: str, path: str, result: Manifests) -> None:
         """By the path's own tree, and by the revision's: the latter is known without asking the source."""

@@ -83,11 +83,11 @@ async def test_every_problem_is_reported_at_once() -> None:
     ]  # fmt: skip
 
 
-async def test_what_another_tool_builds_is_refused_and_the_rest_is_rendered() -> None:
+async def test_what_another_tool_builds_below_the_path_is_refused_and_the_rest_is_rendered() -> None:
     files = {"app/kustomization.yaml": "resources: [a.yaml]\n", "app/a.yaml": GOOD, "plain/b.yaml": GOOD}
     manifests = await rendered(Files(files))
     assert [item.origin.file for item in manifests.items] == ["plain/b.yaml"]
-    assert ["kustomize" in problem.message for problem in manifests.problems] == [True]
+    assert ["kustomization is built when it is the path" in problem.message for problem in manifests.problems] == [True]
 
 
 async def test_the_items_of_a_list_stand_for_themselves() -> None:
