@@ -40,7 +40,7 @@ METADATA_LABELS = _fields("+metadata/labels")
 TEMPLATE_LABELS = _fields("""
 +metadata/labels
 +spec/template/metadata/labels ReplicationController Deployment ReplicaSet DaemonSet StatefulSet batch/Job
-spec/volumeClaimTemplates[]/metadata/labels StatefulSet
++spec/volumeClaimTemplates[]/metadata/labels StatefulSet
 +spec/jobTemplate/metadata/labels batch/CronJob
 +spec/jobTemplate/spec/template/metadata/labels batch/CronJob
 """)

@@ -59,7 +59,7 @@ def _list(old: Any, patch: Sequence[Any], node: Node) -> list[Any]:
     below = node.items or ANYTHING
     keys = _keys(node, (*patch, *items))
     kept = list(items)
-    first: list[Any] = []
+    first: list[Any] = []  # in the patch's order; items of several keys stay where they were
     for item in patch:
         if not isinstance(item, Mapping):
             raise ValueError("a list mixes objects and plain values")
@@ -70,8 +70,10 @@ def _list(old: Any, patch: Sequence[Any], node: Node) -> list[Any]:
                 del kept[index]
         elif index is None:
             first.append(_map({}, item, below))
-        else:
+        elif len(keys) > 1:
             kept[index] = _map(kept[index], item, below)
+        else:
+            first.append(_map(kept.pop(index), item, below))
     return [*first, *kept]
 
 

@@ -60,7 +60,8 @@ def _follow(
     found: Sequence[Built] = list(named.get((kind, name), ()))
     has_namespace = key == "name" and isinstance(holder, dict) and isinstance(holder.get("namespace"), str)
     if has_namespace:
-        found = [each for each in found if any(one.namespace == holder["namespace"] for one in each.ids)]
+        wanted = holder["namespace"] or "default"
+        found = [each for each in found if any((one.namespace or "default") == wanted for one in each.ids)]
     elif kind not in CLUSTER_SCOPED and referrer.id.gvk.kind not in CLUSTER_SCOPED:
         mine = {one.effective.namespace for one in referrer.ids}
         found = [each for each in found if mine & {one.effective.namespace for one in each.ids}]

@@ -83,6 +83,104 @@ BASE = {
     "base/kustomization.yaml": "resources: [web.yaml, rights.yaml]\n" + GENERATORS,
 }
 
+MORE = """\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, finalizers: [a/b]}
+spec:
+  serviceName: web
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: db}}}
+      initContainers: [{name: i, image: "nginx"}]
+      containers: [{name: c, image: "nginx@sha256:1", volumeMounts: [{name: d, mountPath: /d}]}]
+      tolerations: [{key: a, operator: Exists}]
+  volumeClaimTemplates: [{metadata: {name: d}, spec: {storageClassName: fast}}]
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: fast}
+provisioner: x
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: pdb}
+spec: {selector: {matchLabels: {app: db}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: np}
+spec: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}]}]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: crb}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cr}
+subjects:
+- {kind: ServiceAccount, name: runner, namespace: default}
+- {kind: ServiceAccount, name: stranger, namespace: zz}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: cr}
+rules: []
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: vw}
+webhooks: [{name: a.b.c, clientConfig: {service: {name: web, namespace: default}}}]
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec: {conversion: {webhook: {clientConfig: {service: {name: web, namespace: default}}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: pod}
+spec:
+  containers: [{name: a, image: nginx}, {name: b, image: nginx}, {name: c, image: nginx}]
+  volumes: [{name: v, persistentVolumeClaim: {claimName: pvc}}]
+  imagePullSecrets: [{name: keys}]
+  priorityClassName: hi
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: pvc}
+spec: {storageClassName: fast, volumeName: pv}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: pv}
+spec: {storageClassName: fast}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: hi}
+value: 1
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: job}
+spec: {template: {spec: {containers: [{name: c, image: "host/x/nginx:1"}]}}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: ds}
+spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}
+"""
+
+
+def _with_more(text: str) -> tuple[Mapping[str, str], str]:
+    return {
+        **BASE,
+        "over/more.yaml": MORE,
+        "over/kustomization.yaml": f"resources: [../base, more.yaml]\n{text}",
+    }, "over"
+
 
 def _overlay(text: str, **files: str) -> tuple[Mapping[str, str], str]:
     return {**BASE, "over/kustomization.yaml": "resources: [../base]\n" + text, **files}, "over"
@@ -194,5 +292,44 @@ replacements:
             "top/ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: old}\n",
         },
     ),
+}
+MERGES = """\
+patches:
+- patch: |
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: pod}
+    spec: {containers: [{name: c}, {name: new}, {name: a}]}
+- patch: |
+    apiVersion: v1
+    kind: Service
+    metadata: {name: web}
+    spec: {ports: [{port: 80, targetPort: 9}, {port: 443, name: https}]}
+- patch: |
+    apiVersion: apps/v1
+    kind: StatefulSet
+    metadata: {name: db, finalizers: [c/d, a/b]}
+    spec: {template: {spec: {tolerations: [{key: z}], nodeSelector: {a: b}}}}
+- target: {kind: ServiceAccount}
+  patch: |
+    - {op: replace, path: /metadata/name, value: runner2}
+"""
+IMAGES = """\
+images:
+- {name: nginx, newName: foo}
+- {name: host/x/nginx, digest: 'sha256:2'}
+- {name: x, newTag: v1, digest: 'sha256:3'}
+"""
+ORDER = (
+    "sortOptions: {order: legacy, legacySortOptions: {orderFirst: [Pod, Service], orderLast: [Namespace, ConfigMap]}}\n"
+)
+TREES = {
+    **TREES,
+    "more names": _with_more("namespace: prod\nnamePrefix: p-\nnameSuffix: -s\n"),
+    "more labels": _with_more("labels: [{pairs: {t: u}, includeSelectors: true}]\ncommonAnnotations: {v: w}\n"),
+    "more templates": _with_more("labels: [{pairs: {t: u}, includeTemplates: true}]\n"),
+    "more images": _with_more(IMAGES),
+    "more merges": _with_more(MERGES),
+    "more order": _with_more(ORDER),
 }
 TREES = {**TREES, "two levels": (TREES["two levels"][0], "top")}
