@@ -13,6 +13,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from reconciler.cli.access import configure_access, with_transport
 from reconciler.cli.columns import clean
 from reconciler.cli.exit_codes import CommandError, Exit
 from reconciler.errors import StageError
-from reconciler.model import Manifest, Manifests
+from reconciler.model import Manifest, Manifests, Revision
 from reconciler.plan.normalise import normalise, problems_of
 from reconciler.projection import FIELD_MANAGER
 from reconciler.render.parsed import ParsedFiles
@@ -78,22 +79,43 @@ def run(args: argparse.Namespace) -> int:
     return with_transport(args, act)
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """`follows`: the revision descends from the one it was compared with, or nothing is known to the contrary."""
+
+    manifests: Manifests
+    revision: Revision
+    follows: bool = True
+
+
 async def rendered(folder: Path, ref: str) -> Manifests:
     """What `folder` declares: as it lies there, or as `ref` has it.  Raises StageError."""
+    if not ref:
+        return (await rendered_below(folder, "", "")).manifests
+    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), folder)
+    return (await rendered_below(top, checked_path(folder.relative_to(top).as_posix()), ref)).manifests
+
+
+async def rendered_below(place: Path, path: str, ref: str, *, applied: str = "") -> Rendered:
+    """What `path` of the source at `place` declares: of the files as they lie there, or of the commit that `ref` names.
+
+    `applied` is the revision to descend from.  Raises StageError.
+    """
     parser = Parser()
     renderer = PlainRenderer(ParsedFiles(None), parser)
     try:
         if not ref:
-            source = Folder(folder)
-            return await renderer.render(source, await source.head(), "")
+            source = Folder(place)
+            head = await source.head()
+            return Rendered(await renderer.render(source, head, path), head)
         with tempfile.TemporaryDirectory(prefix="reconciler-diff-") as home:
             git = Git.prepare(Path(home))
-            top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), folder)
-            commit = await git.commit_of(layout_of(top).common_dir, ref)
-            repository = LocalRepository(git, top, GitRef(commit=commit))
+            commit = await git.commit_of(layout_of(place).common_dir, ref)
+            repository = LocalRepository(git, place, GitRef(commit=commit))
             try:
-                path = folder.relative_to(top).as_posix()
-                return await renderer.render(repository, await repository.head(), checked_path(path))
+                head = await repository.head()
+                follows = not applied or await repository.follows(head, applied)
+                return Rendered(await renderer.render(repository, head, path), head, follows)
             finally:
                 await repository.close()
     finally:

@@ -21,6 +21,7 @@ VERBS = {
     "logs": "the reconciliation log: what changed, why, which commit asked",
     "sync": "look at the source now and wait for the result",
     "diff": "what a sync would change; exits 1 if anything",
+    "plan": "what syncing an application to a commit would do, object by object; a gate for pushes and CI",
     "blame": "who each field of a live object comes from: commit, author and line, a controller, a person",
     "why": "in one line: which commit an object or a container comes from, and how it got there",
     "trace": "the way from commit to container, stage by stage, with the time of each",
