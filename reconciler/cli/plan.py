@@ -35,7 +35,7 @@ from reconciler.history.runs import proven_trees, runs_of
 from reconciler.model import Action, Owned, Plan, Ref, Verb, ref_of
 from reconciler.plan.decide import plan
 from reconciler.plan.diff import Live, live_of
-from reconciler.plan.guard import Evidence
+from reconciler.plan.guard import Evidence, parse_allowance
 from reconciler.plan.normalise import Normalised, normalise
 from reconciler.projection import FIELD_MANAGER
 
@@ -142,6 +142,7 @@ def decide(known: Known, made: Rendered, desired: Normalised, live: Mapping[Ref,
         rewritten=not made.follows,
         proven=made.manifests.tree in known.proven,
         approved=spec.approves(made.revision.id),
+        allowance=parse_allowance(made.revision.trailers),
     )
     authority = spec.authority(operator=operator, system_namespace=SYSTEM_NAMESPACE)
     return plan(

@@ -5,8 +5,9 @@ Every fault is reported, each with its place; a faulty object is left out and st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ from reconciler.model import Manifest, Problem, Ref, manifest_of
 
 Scopes = Mapping[GroupKind, bool]
 """Is a kind namespaced; a kind that is absent is not served."""
+
+CLOSE = 0.75
+"""How alike two kinds are (as difflib counts it) for one to be a slip for the other."""
 
 _BY_PLACE = attrgetter("origin", "digest")
 _SERVER_OWNED = frozenset(
@@ -81,7 +85,8 @@ def normalise(
         namespaced = served[manifest.gvk]
         if namespaced is None:
             gvk = manifest.gvk
-            refused.append((manifest, f'no matches for kind "{gvk.kind}" in version "{gvk.api_version}"'))
+            meant = suggestion_for(gvk.group_kind, known)
+            refused.append((manifest, f'no matches for kind "{gvk.kind}" in version "{gvk.api_version}"{meant}'))
             continue
         _, _, _, placed, problem = placements.place(manifest, namespaced=namespaced, target_namespace=target_namespace)
         if problem:
@@ -91,6 +96,22 @@ def normalise(
         if earlier is not placed:
             refused.append((placed, f"already declared at {earlier.origin}"))
     return Normalised(tuple(first.values()), tuple(refused))
+
+
+def suggestion_for(kind: GroupKind, served: Collection[GroupKind]) -> str:
+    """What whoever wrote `kind` may have meant, to be put behind the fault; empty when nothing is near."""
+    named = sorted(each for each in served if each.kind == kind.kind)
+    if not named:
+        kinds = sorted({each.kind for each in served})
+        close = get_close_matches(kind.kind, kinds, n=1, cutoff=CLOSE)
+        # Of one name in several groups, the written group is the nearest.
+        named = sorted(
+            (each for each in served if each.kind in close), key=lambda each: (each.group != kind.group, each)
+        )
+    if not named:
+        return ""
+    group = f"group {named[0].group}" if named[0].group else "the core group"
+    return f": did you mean {named[0].kind} of {group}?"
 
 
 def problems_of(normalised: Normalised) -> Sequence[Problem]:

@@ -16,7 +16,7 @@ from reconciler.plan.authority import Authority
 from reconciler.plan.decide import plan
 from reconciler.plan.diff import Live, live_of
 from reconciler.plan.guard import Evidence, parse_allowance
-from reconciler.plan.normalise import normalise
+from reconciler.plan.normalise import normalise, suggestion_for
 from reconciler.plan.policy import Drift
 from reconciler.projection import projection_of
 
@@ -317,3 +317,11 @@ def test_plan_then_apply_then_plan_is_all_keep(desired: tuple[Manifest, ...], be
 @given(sets, sets)
 def test_incomplete_evidence_never_deletes(desired: tuple[Manifest, ...], before: tuple[Manifest, ...]) -> None:
     assert not decide(*desired, before=before, evidence=Evidence(complete=False, proven=True)).of(Verb.PRUNE)
+
+
+def test_a_kind_nobody_serves_is_answered_with_the_one_that_was_meant() -> None:
+    served = [GroupKind("apps", "Deployment"), GroupKind("batch", "Job"), GroupKind("", "Secret")]
+    assert suggestion_for(GroupKind("apps", "Deploymnet"), served) == ": did you mean Deployment of group apps?"
+    assert suggestion_for(GroupKind("", "Job"), served) == ": did you mean Job of group batch?"
+    assert suggestion_for(GroupKind("v2", "secret"), served) == ": did you mean Secret of the core group?"
+    assert suggestion_for(GroupKind("shop.example.org", "Order"), served) == ""
