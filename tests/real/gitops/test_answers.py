@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.errors import StageError
+from reconciler.source.annotate import annotate
+from reconciler.source.command import Git
 from tests.real.gitops.commands import Commands, serving, until
 from tests.real.gitops.repository import Repository
 
@@ -103,6 +106,22 @@ def test_without_the_repository_the_objects_last_run_is_named(world: World, tmp_
     done = world.run("blame", "cm/web", "data.greeting", "--repository", str(tmp_path / "absent"))
     assert "web.yaml:~1" in done.out, done
     assert "--repository" in done.err
+
+
+async def test_a_hostile_repository_runs_nothing_when_its_lines_are_blamed(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "hostile")
+    commit = repository.commit("Deploy", {"web.yaml": WEB})
+    marker = tmp_path / "executed"
+    for setting in ("diff.hostile.textconv", "core.fsmonitor", "core.pager", "diff.external"):
+        repository.git("config", setting, f"touch {marker}; cat")
+    (repository.path / ".git" / "info").mkdir(exist_ok=True)
+    (repository.path / ".git" / "info" / "attributes").write_text("*.yaml diff=hostile filter=hostile\n")
+    git = Git.prepare(tmp_path / "home")
+    lines = await annotate(git, repository.path / ".git", commit, "web.yaml")
+    assert [line.text for line in lines] == WEB.splitlines()
+    assert not marker.exists()
+    with pytest.raises(StageError):
+        await annotate(git, repository.path / ".git", "--output=x", "web.yaml")
 
 
 def test_what_is_not_there_is_said(world: World) -> None:
