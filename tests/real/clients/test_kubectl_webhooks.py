@@ -31,13 +31,18 @@ FLUNDERS = {
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Denies names that begin with `bad`, labels what it is asked to change, and serves flunders."""
+    """Denies names that begin with `bad`, labels what it is asked to change, converts routes, and serves flunders."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = review["request"]
+        if review["kind"] == "ConversionReview":
+            objects = [route_in(obj, request["desiredAPIVersion"]) for obj in request["objects"]]
+            answer = {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": objects}
+            self._say({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": answer})
+            return
         response: dict[str, Any] = {"uid": request["uid"], "allowed": True}
         if self.path.startswith("/mutate"):
             patch = [{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}]
@@ -69,6 +74,71 @@ class Answers(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         return None
+
+
+def route_in(obj: Any, api_version: str) -> Any:
+    """v1 of a route has `hostPort`, v2 `host` and `port`."""
+    spec = dict(obj["spec"])
+    if api_version.endswith("/v2") and "hostPort" in spec:
+        spec["host"], _, spec["port"] = spec.pop("hostPort").partition(":")
+    elif api_version.endswith("/v1") and "host" in spec:
+        spec["hostPort"] = f"{spec.pop('host')}:{spec.pop('port')}"
+    return {**obj, "apiVersion": api_version, "spec": spec}
+
+
+def route_definition(group: str, peer: Peer) -> str:
+    """Routes in two versions, stored in v1, with a column of each version's own."""
+
+    def version(name: str, *fields: str) -> Any:
+        properties = {field: {"type": "string"} for field in fields}
+        schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}
+        return {
+            "name": name,
+            "served": True,
+            "storage": name == "v1",
+            "schema": {"openAPIV3Schema": schema},
+            "additionalPrinterColumns": [{"name": "To", "type": "string", "jsonPath": f".spec.{fields[0]}"}],
+        }
+
+    webhook = {
+        "clientConfig": {"url": f"https://127.0.0.1:{peer.port}/convert", "caBundle": peer.bundle},
+        "conversionReviewVersions": ["v1"],
+    }
+    spec = {
+        "group": group,
+        "scope": "Namespaced",
+        "names": {"plural": "routes", "singular": "route", "kind": "Route", "listKind": "RouteList"},
+        "conversion": {"strategy": "Webhook", "webhook": webhook},
+        "versions": [version("v1", "hostPort"), version("v2", "host", "port")],
+    }
+    obj = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec}
+    return json.dumps({**obj, "metadata": {"name": f"routes.{group}"}})
+
+
+def test_a_custom_resource_is_used_in_both_versions(kubectl: Kubectl, namespace: str, peer: Peer) -> None:
+    group = f"{namespace.replace('-', '')}.example.com"
+    kubectl("apply", "-f", "-", stdin=route_definition(group, peer))
+    kubectl("wait", "--for=condition=Established", f"crd/routes.{group}", "--timeout=10s")
+    try:
+        two: dict[str, Any] = {"apiVersion": f"{group}/v2", "kind": "Route", "metadata": {"name": "r"}}
+        two["spec"] = {"host": "h", "port": "1"}
+        kubectl("apply", "-f", "-", stdin=json.dumps(two))
+        assert kubectl("apply", "-f", "-", stdin=json.dumps(two)).endswith("unchanged\n")
+        assert kubectl.json("get", f"routes.v1.{group}", "r")["spec"] == {"hostPort": "h:1"}
+        assert kubectl("get", f"routes.v1.{group}").splitlines()[1].split() == ["r", "h:1"]
+        assert kubectl("get", f"routes.v2.{group}").splitlines()[1].split() == ["r", "h"]
+        two["spec"]["port"] = "2"
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(two))
+        kubectl("patch", f"routes.v1.{group}", "r", "--type=merge", "-p", '{"spec":{"hostPort":"k:3"}}')
+        kubectl("wait", "--for=jsonpath={.spec.host}=k", f"routes.v2.{group}/r", "--timeout=10s")
+        seen = kubectl("get", f"routes.v2.{group}", "r", "-o", "jsonpath={.spec.host}:{.spec.port}")
+        assert seen == "k:3"
+        watch = kubectl.run(
+            "get", "--raw", f"/apis/{group}/v2/namespaces/{namespace}/routes?watch=true&timeoutSeconds=1"
+        )
+        assert [json.loads(line)["object"]["spec"] for line in watch.out.splitlines()] == [{"host": "k", "port": "3"}]
+    finally:
+        kubectl("delete", "crd", f"routes.{group}")
 
 
 class Peer:
