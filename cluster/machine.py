@@ -207,7 +207,9 @@ class HttpsListener:
             str(self._credentials.serving_key_file),
             str(self._credentials.ca_file),
         )
-        self._server = HttpsServer(handler=api, authenticator=api.authenticator, tls=self._tls, clock=clock)
+        self._server = HttpsServer(
+            handler=api, authenticator=api.authenticator, tls=self._tls, clock=clock, refused=api.note_refused
+        )
 
     def listen(self, host: str, *, may_come_later: bool = False) -> None:
         self._server.listen(host, self._settings.api_port, may_come_later=may_come_later)

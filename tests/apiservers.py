@@ -77,7 +77,9 @@ async def serving_https(server: ApiServer, directory: Path, *, clock: Clock, por
     tls = serving_context(
         str(credentials.serving_certificate_file), str(credentials.serving_key_file), str(credentials.ca_file)
     )
-    https = HttpsServer(handler=server, authenticator=server.authenticator, tls=tls, clock=clock)
+    https = HttpsServer(
+        handler=server, authenticator=server.authenticator, tls=tls, clock=clock, refused=server.note_refused
+    )
     kubeconfig = directory / "kubeconfig"
     write_admin_kubeconfig(
         kubeconfig,

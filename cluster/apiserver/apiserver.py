@@ -20,7 +20,7 @@ from cluster.apiserver.admission.webhooks import Webhooks
 from cluster.apiserver.aggregation import Aggregation, FrontProxy
 from cluster.apiserver.allocators import ServiceAllocator, ServicePools, Together
 from cluster.apiserver.audit import is_long_running
-from cluster.apiserver.audit_log import AuditLog
+from cluster.apiserver.audit_log import AuditLog, Ended, until_ended
 from cluster.apiserver.authn import CertificateAndTokenAuthenticator
 from cluster.apiserver.authz import Authorizer
 from cluster.apiserver.availability import Availability
@@ -63,7 +63,7 @@ from cluster.base.values import frozen
 from cluster.client.cache import Cache
 from cluster.client.node_channel import NodeChannels
 from cluster.client.transport import Transport
-from cluster.machinery.errors import ApiError, InternalError
+from cluster.machinery.errors import ApiError, InternalError, Unauthorized
 from cluster.machinery.objects import Key
 from cluster.resources.catalog import Catalog
 from cluster.store.api import Store
@@ -102,10 +102,14 @@ class ApiServerSettings:
 
 @frozen
 class Executed:
-    """What a request came to, before it is written down; without `call` for paths that are no resources."""
+    """What a request came to, before it is written down; without `call` for paths that are no resources.
+
+    `ended` is to be called when a stream or session is over.
+    """
 
     call: Call | None
     result: Result
+    ended: Ended | None = None
 
 
 class ApiServer:
@@ -235,6 +239,19 @@ class ApiServer:
         """Who tells, for `/metrics`, how long each controller has not come to rest."""
         self._health.note_controllers(unsettled_s)
 
+    def note_refused(self, request: ApiRequest) -> None:
+        """A request whose credentials are bad was turned away: it is in the audit log."""
+        audit, error = self._settings.audit, Unauthorized("Unauthorized")
+        if audit is None or not audit.wants(request.method.lower(), error.code):
+            return
+        try:
+            route = parse_route(request.method, request.path, request.query)
+        except ApiError:
+            return  # it named nothing
+        audit.answered(
+            request, route, audit.now(), acting_as=None, code=error.code, error=error, call=None, result=None
+        )
+
     def note_certificates(self, ends: Mapping[str, datetime]) -> None:
         """When the certificates it is served with end, for `/metrics`."""
         self._health.note_certificates(ends)
@@ -284,10 +301,13 @@ class ApiServer:
             if request.method not in WITHOUT_SEAT:
                 leave = await self._fairness.seat(request)
             executed = await self.execute(request)
-            if executed.call is None:
-                return executed.result if isinstance(executed.result, Reply) else error_reply(path_not_found())
-            reply = reply_of(self._backend, executed.call, executed.result)
-            if reply.stream is not None:
+            if executed.call is not None:
+                reply = reply_of(self._backend, executed.call, executed.result)
+            else:
+                reply = executed.result if isinstance(executed.result, Reply) else error_reply(path_not_found())
+            if executed.ended is not None:
+                reply = until_ended(reply, executed.ended)
+            if reply.stream is not None and executed.call is not None:
                 return replace(reply, stream=self._fairness.stream(request.user, reply.stream))
             return reply
         except ApiError as error:
@@ -322,11 +342,12 @@ class ApiServer:
         result: Result | None = None
         audit = self._settings.audit
         received_at = None if audit is None else audit.now()
+        audit_id, ended = "", None
         try:
             route = parse_route(request.method, request.path, request.query)
             verb = route.verb
             if audit is not None and is_long_running(route):
-                audit.received(request, route)
+                audit_id = audit.received(request, route)
             user = self._authorizer.acting(request)
             self._authorizer.check(user, route, request)
             if route.is_resource and (elsewhere := self._aggregation.serving(route.group, route.version)):
@@ -344,13 +365,22 @@ class ApiServer:
                     or self._non_resource(request)
                 )
             code = 200
-            return Executed(call, result)
+            executed = Executed(call, result)
         except ApiError as error:
             code, failure = error.code, error
             raise
         finally:
             self._health.count(verb, code)
             if audit is not None and received_at is not None and route is not None and audit.wants(verb, code):
-                audit.answered(
-                    request, route, received_at, acting_as=user, code=code, error=failure, call=call, result=result
+                ended = audit.answered(
+                    request,
+                    route,
+                    received_at,
+                    acting_as=user,
+                    code=code,
+                    error=failure,
+                    call=call,
+                    result=result,
+                    id_=audit_id,
                 )
+        return executed if ended is None else replace(executed, ended=ended)

@@ -7,7 +7,7 @@ are never recorded, whatever a policy says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -27,7 +27,8 @@ STAGES = (RECEIVED, STARTED, COMPLETE, "Panic")
 _NO_BODIES = frozenset(
     (("", "secrets"), ("", "serviceaccounts/token"), ("authentication.k8s.io", "tokenreviews"))
 )  # fmt: skip
-_FORBIDDEN = 403
+FORBIDDEN, UNAUTHENTICATED = 403, 401
+DECISION = "authorization.k8s.io/decision"
 
 
 class Level(IntEnum):
@@ -166,7 +167,6 @@ class AuditRecord:
     result: Result | None = None
     call: Call | None = None
     omit_managed_fields: bool = False
-    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def code_of(result: Result | None) -> int:
@@ -208,6 +208,8 @@ def event_of(record: AuditRecord) -> dict[str, Any]:
     }
     if record.acting_as is not None and record.acting_as != request.user:
         event["impersonatedUser"] = _user_info(record.acting_as)
+    if request.source:
+        event["sourceIPs"] = [request.source]
     if agent := request.headers.get("user-agent"):
         event["userAgent"] = agent[:1024]
     if route.is_resource:
@@ -215,8 +217,8 @@ def event_of(record: AuditRecord) -> dict[str, Any]:
     if record.stage != RECEIVED:
         event["responseStatus"] = _status_of(record)
     annotations = {
-        "authorization.k8s.io/decision": "forbid" if record.code == _FORBIDDEN else "allow",
-        **record.annotations,
+        **({} if record.code == UNAUTHENTICATED else {DECISION: "forbid" if record.code == FORBIDDEN else "allow"}),
+        **(record.call.audit if record.call is not None else {}),
     }
     if record.stage == COMPLETE:
         for name, wanted, body in (
@@ -275,6 +277,8 @@ def _without_managed_fields(record: AuditRecord, obj: Any) -> Any:
 
 
 def _user_info(user: Identity) -> Obj:
+    if not user.name:
+        return {}
     info: dict[str, Any] = {"username": user.name, "groups": list(user.groups)}
     if user.uid:
         info["uid"] = user.uid

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import orjson
 from loguru import logger
 
 from cluster.apiserver.audit import (
     COMPLETE,
+    FORBIDDEN,
     READS,
     RECEIVED,
     STARTED,
+    UNAUTHENTICATED,
     AuditPolicy,
     AuditRecord,
     AuditRule,
@@ -28,7 +33,7 @@ from cluster.apiserver.audit import (
     level_within,
 )
 from cluster.apiserver.call import Call, Result
-from cluster.apiserver.http import ApiRequest, Identity
+from cluster.apiserver.http import ApiRequest, Closing, Identity, RawConnection, Reply
 from cluster.apiserver.routes import Route
 from cluster.base.clock import Clock
 from cluster.base.entropy import Entropy
@@ -38,7 +43,27 @@ from cluster.machinery.timestamps import format_micro_time
 RECORDS_MAX = 4096
 BATCH_MAX = 512
 FLUSH_S = 0.25
-_FORBIDDEN = 403
+_REFUSALS = frozenset((FORBIDDEN, UNAUTHENTICATED))
+
+
+Ended: TypeAlias = Callable[[], None]
+
+
+def until_ended(reply: Reply, ended: Ended) -> Reply:
+    """`reply`, which calls `ended` once when its stream or session is over."""
+    if reply.stream is not None:
+        return replace(reply, stream=Closing(reply.stream, ended))
+    if (upgrade := reply.upgrade) is None:
+        ended()
+        return reply
+
+    async def upgraded(connection: RawConnection) -> None:
+        try:
+            await upgrade(connection)
+        finally:
+            ended()
+
+    return replace(reply, upgrade=upgraded)
 
 
 class AuditLog:
@@ -66,23 +91,21 @@ class AuditLog:
 
     def wants(self, verb: str, code: int) -> bool:
         """Whether such a request may have to be recorded; cheap, for the hot path."""
-        return verb not in READS or not self._ignores_reads or (code == _FORBIDDEN and self._policy.refusals)
+        return verb not in READS or not self._ignores_reads or (code in _REFUSALS and self._policy.refusals)
 
     def now(self) -> datetime:
         return self._clock.now()
 
-    def received(self, request: ApiRequest, route: Route) -> None:
-        """A request that may take long begins."""
+    def received(self, request: ApiRequest, route: Route) -> str:
+        """A request that may take long begins.  The id of its records; empty when none was made."""
         if not is_long_running(route) or (self._ignores_reads and route.verb == "watch"):
-            return
+            return ""
         rule = self._policy.rule_for(request.user, route.verb, route)
         if rule is not None and rule.level and self._keeps(rule, RECEIVED):
-            now = format_micro_time(self._clock.now())
-            self._add(
-                AuditRecord(
-                    self._entropy.uid(), RECEIVED, Level.METADATA, request, route, route.verb, None, 0, now, now
-                )
-            )
+            now, id_ = format_micro_time(self._clock.now()), self._entropy.uid()
+            self._add(AuditRecord(id_, RECEIVED, Level.METADATA, request, route, route.verb, None, 0, now, now))
+            return id_
+        return ""
 
     def answered(
         self,
@@ -95,34 +118,41 @@ class AuditLog:
         error: ApiError | None,
         call: Call | None,
         result: Result | None,
-    ) -> None:
-        """A request was carried out or refused; `code` is 200 for any success."""
+        id_: str = "",
+    ) -> Ended | None:
+        """A request was carried out or refused; `code` is 200 for any success.
+
+        For one that goes on (a watch, a session) what to call at its end.
+        """
         rule = self._policy.rule_for(request.user, route.verb, route)
         level = rule.level if rule is not None else Level.NONE
-        if not level and code == _FORBIDDEN and self._policy.refusals:
+        if not level and code in _REFUSALS and self._policy.refusals:
             level = Level.METADATA
         stage = STARTED if error is None and is_long_running(route, result) else COMPLETE
-        if not level or (rule is not None and not self._keeps(rule, stage)):
-            return
+        if not level:
+            return None
         managed = rule.omit_managed_fields if rule is not None else None
-        self._add(
-            AuditRecord(
-                id=self._entropy.uid(),
-                stage=stage,
-                level=level_within(level, route),
-                request=request,
-                route=route,
-                verb=route.verb,
-                acting_as=acting_as,
-                code=code if error is not None else code_of(result),
-                received_at=format_micro_time(received_at),
-                at=format_micro_time(self._clock.now()),
-                error=error,
-                result=result,
-                call=call,
-                omit_managed_fields=self._policy.omit_managed_fields if managed is None else managed,
-            )
+        record = AuditRecord(
+            id=id_ or self._entropy.uid(),
+            stage=stage,
+            level=level_within(level, route),
+            request=request,
+            route=route,
+            verb=route.verb,
+            acting_as=acting_as,
+            code=code if error is not None else code_of(result),
+            received_at=format_micro_time(received_at),
+            at=format_micro_time(self._clock.now()),
+            error=error,
+            result=result if stage == COMPLETE else None,
+            call=call,
+            omit_managed_fields=self._policy.omit_managed_fields if managed is None else managed,
         )
+        if rule is None or self._keeps(rule, stage):
+            self._add(record)
+        if stage == COMPLETE or (rule is not None and not self._keeps(rule, COMPLETE)):
+            return None
+        return lambda: self._add(replace(record, stage=COMPLETE, at=format_micro_time(self._clock.now())))
 
     async def run(self) -> None:
         """Write what comes, until cancelled; then write the rest."""

@@ -28,13 +28,17 @@ _OPTIONS = {"PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOp
 
 @frozen
 class Call:
-    """An authenticated, routed request for a resource.  `user` is whom it acts as; `warnings` grows on the way."""
+    """An authenticated, routed request for a resource.
+
+    `user` is whom it acts as; `warnings` and `audit`, what its record is annotated with, grow on the way.
+    """
 
     request: ApiRequest
     route: Route
     descriptor: Descriptor
     user: Identity
     warnings: list[str] = field(default_factory=list)
+    audit: dict[str, str] = field(default_factory=dict)
 
     @property
     def table_id(self) -> TableId:

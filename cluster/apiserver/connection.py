@@ -51,11 +51,22 @@ class Connection:
     wait, for the store or for the peer, is left to the connection's own task.
     """
 
-    def __init__(self, stream: StreamSocket, handler: Handler, identities: Identities, feeder: Feeder) -> None:
+    def __init__(
+        self,
+        stream: StreamSocket,
+        handler: Handler,
+        identities: Identities,
+        feeder: Feeder,
+        *,
+        source: str,
+        refused: Callable[[ApiRequest], None],
+    ) -> None:
         self._stream = stream
         self._feeder = feeder
         self._handler = handler
         self._identities = identities
+        self._source = source
+        self._refused = refused
         self._parser = RequestParser()
         self._certificate: bytes | None = None
         self._loop = asyncio.get_running_loop()
@@ -201,16 +212,21 @@ class Connection:
     def _asked(self, request: HttpRequest) -> ApiRequest | Reply:
         """The request as the handler takes it, or why it is not asked."""
         identity = self._identities.identify(request.headers, self._certificate)
-        if identity is None:
-            return status_reply(Unauthorized("Unauthorized"))
         path, _, query = request.target.partition("?")
+        if identity is None:
+            self._refused(ApiRequest(request.method, path, NOBODY, headers=request.headers, source=self._source))
+            return status_reply(Unauthorized("Unauthorized"))
         parameters = _NO_PARAMETERS
         if query:
             try:
                 parameters = parse_qs(query, keep_blank_values=True, max_num_fields=1000, errors="strict")
             except (ValueError, UnicodeDecodeError):
                 return plain_reply(400, "the request's URL is not valid")
-        return ApiRequest(request.method, path, identity, parameters, request.headers, request.body)
+        return ApiRequest(request.method, path, identity, parameters, request.headers, request.body, None, self._source)
+
+
+NOBODY = Identity("")
+"""Who could not prove to be anybody."""
 
 
 class _Upgraded(RawConnection):

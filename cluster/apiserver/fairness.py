@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cluster.apiserver.flow_schemas import Flow, FlowSchemas
-from cluster.apiserver.http import ApiRequest, ByteSource, Identity
+from cluster.apiserver.http import ApiRequest, ByteSource, Closing, Identity
 from cluster.apiserver.routes import parse_route
 from cluster.machinery.errors import TooManyRequests
 
@@ -117,7 +117,7 @@ class Fairness:
                 f"{STREAMS_MAX} watches and streams are open for this user already", retry_after_s=RETRY_AFTER_S
             )
         self._streams[user.name] = opened + 1
-        return _Counted(source, lambda: self._closed(user.name))
+        return Closing(source, lambda: self._closed(user.name))
 
     def _closed(self, user: str) -> None:
         left = self._streams.get(user, 0) - 1
@@ -143,20 +143,3 @@ class Fairness:
             yield f"# TYPE apiserver_flowcontrol_{name} {kind}"
             for (level_name, _), value in zip(levels, values, strict=True):
                 yield f'apiserver_flowcontrol_{name}{{priority_level="{level_name}"}} {value}'
-
-
-class _Counted:
-    """A ByteSource that tells once when it is closed."""
-
-    def __init__(self, source: ByteSource, closed: Callable[[], None]) -> None:
-        # Called for every chunk: no step in between.
-        self.take = source.take
-        self.on_ready = source.on_ready
-        self._source = source
-        self._closed: Callable[[], None] | None = closed
-
-    def close(self) -> None:
-        self._source.close()
-        closed, self._closed = self._closed, None
-        if closed is not None:
-            closed()

@@ -28,7 +28,7 @@ class ApiRequest:
 
     `path` is as it was sent, still percent-encoded: `routes` decodes its parts, once.  `query` maps each parameter to its
     values in order.  `headers` has lower-case names; repeated ones are joined with a comma.  `body` holds the bytes; an
-    in-process caller leaves it empty and gives `obj`, already decoded.
+    in-process caller leaves it empty and gives `obj`, already decoded.  `source` is the address it came from, empty in process.
     """
 
     method: str
@@ -38,6 +38,7 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     obj: Any = None
+    source: str = ""
 
     def parameter(self, name: str, default: str = "") -> str:
         values = self.query.get(name)
@@ -58,6 +59,23 @@ class ByteSource(Protocol):
     def close(self) -> None:
         """The reader is gone; release everything.  Idempotent."""
         ...
+
+
+class Closing:
+    """A ByteSource that tells once when it is closed."""
+
+    def __init__(self, source: ByteSource, closed: Callable[[], None]) -> None:
+        # Called for every chunk: no step in between.
+        self.take = source.take
+        self.on_ready = source.on_ready
+        self._source = source
+        self._closed: Callable[[], None] | None = closed
+
+    def close(self) -> None:
+        self._source.close()
+        closed, self._closed = self._closed, None
+        if closed is not None:
+            closed()
 
 
 class RawConnection(Protocol):

@@ -10,14 +10,14 @@ import asyncio
 import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from loguru import logger
 
 from cluster.apiserver.connection import Connection
 from cluster.apiserver.feeding import Feeder
-from cluster.apiserver.http import Authenticator, Handler, Identity
+from cluster.apiserver.http import ApiRequest, Authenticator, Handler, Identity
 from cluster.base.clock import Clock
 from cluster.base.stream_socket import StreamSocket
 
@@ -42,13 +42,22 @@ def serving_context(certificate_file: str, key_file: str, client_ca_file: str) -
 
 
 class HttpsServer:
-    """Serves one handler on any number of addresses."""
+    """Serves one handler on any number of addresses; `refused` hears of requests whose credentials are bad."""
 
-    def __init__(self, *, handler: Handler, authenticator: Authenticator, tls: ssl.SSLContext, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        handler: Handler,
+        authenticator: Authenticator,
+        tls: ssl.SSLContext,
+        clock: Clock,
+        refused: Callable[[ApiRequest], None],
+    ) -> None:
         self._handler = handler
         self._feeder = Feeder()
         self._identities = _Identities(authenticator, clock)
         self._tls = tls
+        self._refused = refused
         self._clock = clock
         self._listeners: list[socket.socket] = []
         self._connections: dict[asyncio.Task[None], Connection] = {}
@@ -93,7 +102,7 @@ class HttpsServer:
         loop = asyncio.get_running_loop()
         for _ in range(64):
             try:
-                raw, _peer = listener.accept()
+                raw, peer = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # out of file descriptors: the backlog keeps them until some are free
@@ -106,7 +115,9 @@ class HttpsServer:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tls = self._tls.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
             stream = StreamSocket(tls, loop)
-            connection = Connection(stream, self._handler, self._identities, self._feeder)
+            connection = Connection(
+                stream, self._handler, self._identities, self._feeder, source=str(peer[0]), refused=self._refused
+            )
             task = loop.create_task(connection.serve(), name="api-connection")
             self._connections[task] = connection
             task.add_done_callback(self._ended)

@@ -15,6 +15,9 @@ from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key, Obj
 from cluster.resources.catalog import Descriptor
 
+ANNOTATIONS_MAX, ANNOTATION_KEY_MAX, ANNOTATION_MAX = 64, 512, 10 * 1024
+"""Annotations of one audit record, and the characters of a key and a text; the rest is cut."""
+
 Operation: TypeAlias = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
@@ -40,6 +43,13 @@ class Attributes:
     @property
     def group_resource(self) -> tuple[str, str]:
         return (self.descriptor.resource.group, self.descriptor.resource.plural)
+
+
+def annotate(attributes: Attributes, key: str, text: str) -> None:
+    """Annotate the audit record of the request; the first text of a key stays."""
+    call = attributes.call
+    if call is not None and len(call.audit) < ANNOTATIONS_MAX:
+        call.audit.setdefault(key[:ANNOTATION_KEY_MAX], text[:ANNOTATION_MAX])
 
 
 class Plugin(Protocol):

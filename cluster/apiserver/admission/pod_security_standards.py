@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cluster.apiserver.admission.api import Attributes, Validating, forbidden
+from cluster.apiserver.admission.api import Attributes, Validating, annotate, forbidden
 from cluster.apiserver.state import State, TableId
 from cluster.machinery.errors import Cause, invalid_object
 from cluster.machinery.field_errors import invalid
@@ -63,18 +63,22 @@ class PodSecurityStandards(Validating):
         return PRIVILEGED if row is None else standard_of(row.labels, mode)
 
     def _pod(self, attributes: Attributes) -> None:
-        enforced, warned = (self._standard(attributes.key.namespace, mode) for mode in ("enforce", "warn"))
-        if enforced is PRIVILEGED and warned is PRIVILEGED:
+        enforced, audited, warned = (self._standard(attributes.key.namespace, mode) for mode in MODES)
+        if enforced is PRIVILEGED and warned is PRIVILEGED and audited is PRIVILEGED:
             return
         if attributes.old is not None and not _is_significant(attributes.obj, attributes.old):
             return
+        annotate(attributes, f"{LABEL}enforce-policy", str(enforced))
+        _audit(attributes, attributes.obj, audited)
         if found := violations_of(attributes.obj, enforced):
             raise forbidden(attributes, f'violates PodSecurity "{enforced}": {", ".join(found)}')
         self._warn(attributes, attributes.obj, warned)
 
     def _template(self, attributes: Attributes, template: Obj | None) -> None:
         # What becomes of a template is refused pod by pod; until then its writer is only told.
-        warned = self._standard(attributes.key.namespace, "warn")
+        audited, warned = (self._standard(attributes.key.namespace, mode) for mode in ("audit", "warn"))
+        if template is not None and audited is not PRIVILEGED:
+            _audit(attributes, template, audited)
         if template is not None and warned is not PRIVILEGED:
             self._warn(attributes, template, warned)
 
@@ -105,6 +109,11 @@ class PodSecurityStandards(Validating):
             yield f"new PodSecurity enforce level {checked}"
         for reasons, names in sorted(named.items(), key=lambda item: item[1]):
             yield f"{_few(names)}: {reasons}"
+
+
+def _audit(attributes: Attributes, pod: Obj, standard: Standard) -> None:
+    if found := violations_of(pod, standard):
+        annotate(attributes, f"{LABEL}audit-violations", f'would violate PodSecurity "{standard}": {", ".join(found)}')
 
 
 def _few(names: Sequence[str]) -> str:

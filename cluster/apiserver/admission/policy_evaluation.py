@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 from loguru import logger
 
-from cluster.apiserver.admission.api import Attributes
+from cluster.apiserver.admission.api import ANNOTATION_MAX, Attributes, annotate
 from cluster.apiserver.admission.expressions import values_of
 from cluster.apiserver.admission.match import Matcher
 from cluster.apiserver.admission.policy_set import Binding, Policy, PolicySet
@@ -33,6 +34,7 @@ from cluster.machinery.selectors import Selector, selector_of
 from cluster.resources.catalog import Catalog, Descriptor
 
 MESSAGE_MAX_BYTES = 5 * 1024
+VALIDATION_FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 _ERRORS: Mapping[str, type[ApiError]] = {
     "Forbidden": Forbidden,
     "Invalid": Invalid,
@@ -48,6 +50,7 @@ class Failure:
 
     message: str
     reason: str = "Invalid"
+    index: int = 0
     binding: Binding | None = None
 
 
@@ -75,6 +78,8 @@ class PolicyEvaluation:
 
     def _apply(self, policy: Policy, attributes: Attributes, matched: Descriptor, budget: Budget) -> None:
         denied: Failure | None = None
+        notes: dict[str, list[str]] = {}
+        failures: list[Obj] = []
         if matched is not attributes.descriptor and (matched.conversion or attributes.descriptor.conversion):
             for failure in self._ignored_or(policy, f"{matched.resource.api_version} is converted to by a webhook"):
                 raise _refusal(policy, failure, attributes)
@@ -83,15 +88,27 @@ class PolicyEvaluation:
         for binding in policy.bindings:
             if binding.criteria is not None and self._matcher.match(binding.criteria, attributes) is None:
                 continue
-            for failure in self._failures(policy, binding, attributes, values, budget):
+            for failure in self._failures(policy, binding, attributes, values, budget, notes):
                 self._tell(policy, binding, failure, attributes)
+                if "Audit" in binding.actions:
+                    failures.append(_recorded(policy, binding, failure))
                 if denied is None and "Deny" in binding.actions:
                     denied = replace(failure, binding=binding)
+        for key, texts in notes.items():
+            annotate(attributes, key, ", ".join(dict.fromkeys(texts)))
+        if failures:
+            _annotate_failures(attributes, failures)
         if denied is not None:
             raise _refusal(policy, denied, attributes)
 
     def _failures(
-        self, policy: Policy, binding: Binding, attributes: Attributes, values: Mapping[str, Any], budget: Budget
+        self,
+        policy: Policy,
+        binding: Binding,
+        attributes: Attributes,
+        values: Mapping[str, Any],
+        budget: Budget,
+        notes: dict[str, list[str]],
     ) -> Iterator[Failure]:
         try:
             if policy.compiled is None:
@@ -102,10 +119,15 @@ class PolicyEvaluation:
             return
         known = {**values, "namespaceObject": self._namespace_of(attributes)}
         for param in params:
-            yield from self._evaluated(policy, policy.compiled, {**known, "params": param}, budget)
+            yield from self._evaluated(policy, policy.compiled, {**known, "params": param}, budget, notes)
 
     def _evaluated(
-        self, policy: Policy, compiled: CompiledPolicy, values: dict[str, Any], budget: Budget
+        self,
+        policy: Policy,
+        compiled: CompiledPolicy,
+        values: dict[str, Any],
+        budget: Budget,
+        found: dict[str, list[str]],
     ) -> Iterator[Failure]:
         try:
             if first_mismatch(compiled.conditions, values, budget) is not None:
@@ -114,7 +136,7 @@ class PolicyEvaluation:
             yield from self._ignored_or(policy, error.message)
             return
         values["variables"] = Variables(compiled.variables, values, budget)
-        for validation in compiled.validations:
+        for index, validation in enumerate(compiled.validations):
             try:
                 holds = validation.program.evaluate(values, budget)
             except CelError as error:
@@ -122,7 +144,9 @@ class PolicyEvaluation:
                 yield from self._ignored_or(policy, why)
                 continue
             if holds is not True:
-                yield Failure(_message(validation, values, budget), str(validation.source.get("reason") or "Invalid"))
+                yield Failure(
+                    _message(validation, values, budget), str(validation.source.get("reason") or "Invalid"), index
+                )
         for key, program in compiled.annotations:
             try:
                 text = program.evaluate(values, budget)
@@ -131,7 +155,7 @@ class PolicyEvaluation:
                 yield from self._ignored_or(policy, why)
                 continue
             if isinstance(text, str) and text.strip():
-                logger.info("audit annotation", policy=policy.name, key=key, reason=text.strip()[:MESSAGE_MAX_BYTES])
+                found.setdefault(f"{policy.name}/{key}", []).append(text.strip())
 
     def _ignored_or(self, policy: Policy, why: str) -> Iterator[Failure]:
         if policy.ignores_failure:
@@ -145,9 +169,6 @@ class PolicyEvaluation:
                 f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}': "
                 f"{failure.message}"
             )
-        if "Audit" in binding.actions:
-            key = str(attributes.key)
-            logger.info("validation failure", policy=policy.name, binding=binding.name, key=key, reason=failure.message)
 
     def _namespace_of(self, attributes: Attributes) -> Obj | None:
         if not attributes.descriptor.resource.namespaced:
@@ -191,6 +212,28 @@ class PolicyEvaluation:
                 "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
             )
         return stated or own
+
+
+def _recorded(policy: Policy, binding: Binding, failure: Failure) -> Obj:
+    """A failure as the audit record has it."""
+    return {
+        "message": failure.message,
+        "policy": policy.name,
+        "binding": binding.name,
+        "expressionIndex": str(failure.index),
+        "validationActions": sorted(binding.actions),
+    }
+
+
+def _annotate_failures(attributes: Attributes, failures: list[Obj]) -> None:
+    """Add to what policies before this one had recorded."""
+    known = attributes.call.audit if attributes.call is not None else {}
+    before = orjson.loads(known.pop(VALIDATION_FAILURE, "[]"))
+    listed = [*before, *failures]
+    # One text holds them all: what would make it too long to be read again is left out.
+    while len(text := orjson.dumps(listed).decode()) > ANNOTATION_MAX:
+        listed.pop()
+    annotate(attributes, VALIDATION_FAILURE, text)
 
 
 def _message(validation: CompiledValidation, values: Mapping[str, Any], budget: Budget) -> str:

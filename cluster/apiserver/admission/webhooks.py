@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from loguru import logger
 
-from cluster.apiserver.admission.api import Attributes, replaced
+from cluster.apiserver.admission.api import Attributes, annotate, replaced
 from cluster.apiserver.admission.match import GROUP, Criteria, Matcher, criteria_of
 from cluster.apiserver.admission.review import InvalidReview, Verdict, converted, review_of, verdict_of
 from cluster.apiserver.authz import Authorizer
@@ -151,6 +151,8 @@ class Webhooks:
                     raise answer
                 case Verdict():
                     attributes.warnings.extend(answer.warnings)
+        for one, answer in zip(matched, answers, strict=True):
+            _annotate(one.webhook, answer, attributes)
         for answer in answers:
             if isinstance(answer, Verdict) and answer.refusal is not None:
                 raise answer.refusal
@@ -165,6 +167,7 @@ class Webhooks:
         if verdict is None:
             return
         attributes.warnings.extend(verdict.warnings)
+        _annotate(webhook, verdict, attributes)
         if verdict.refusal is not None:
             raise verdict.refusal
         if verdict.patch:
@@ -254,6 +257,12 @@ class Webhooks:
                     # Validated when it was written; another release may have had other rules.
                     logger.error("an admission webhook cannot be used", webhook=webhook["name"], reason=str(error))
         return tuple(found)
+
+
+def _annotate(webhook: Webhook, answer: Any, attributes: Attributes) -> None:
+    if isinstance(answer, Verdict):
+        for key, text in (answer.audit_annotations or {}).items():
+            annotate(attributes, f"{webhook.name}/{key}", text)
 
 
 def _webhook(configuration: str, webhook: Obj, *, mutating: bool) -> Webhook:

@@ -32,6 +32,7 @@ async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
             authenticator=api.authenticator,
             tls=serving_context(*(str(tmp_path / name) for name in ("crt", "key", "ca"))),
             clock=SystemClock(),
+            refused=api.note_refused,
         )
         port = server.listen("127.0.0.1", 0)
         config = tmp_path / "kubeconfig"

@@ -12,17 +12,44 @@ import pytest
 
 from cluster.apiserver.apiserver import ApiServer
 from cluster.apiserver.audit import DEFAULT_POLICY, AuditPolicy, Level, PolicyError, parse_policy
-from cluster.apiserver.audit_log import RECORDS_MAX, AuditLog
-from cluster.apiserver.http import ApiRequest, Identity
+from cluster.apiserver.audit_log import RECORDS_MAX, AuditLog, until_ended
+from cluster.apiserver.connection import NOBODY
+from cluster.apiserver.http import ApiRequest, Identity, RawConnection, Reply
 from cluster.apiserver.routes import parse_route
 from cluster.base.entropy import SeededEntropy
 from cluster.client.transport import Query
 from cluster.machinery.errors import Forbidden
 from cluster.machinery.objects import Key
-from cluster.resources.builtin import CONFIG_MAPS, SECRETS
+from cluster.resources.builtin import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+)
+from cluster.resources.builtin import (
+    VALIDATING_ADMISSION_POLICIES as POLICIES,
+)
+from cluster.resources.builtin import (
+    VALIDATING_ADMISSION_POLICY_BINDINGS as BINDINGS,
+)
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
-from tests.contract.transport_suite import config_map
+from tests.contract.transport_suite import config_map, pod
+
+META = {"namespace": "default"}
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace"}
+
+
+class Silent(RawConnection):
+    async def read(self) -> bytes:
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
 
 JANE = Identity("jane", ("system:authenticated",))
 EVERYTHING = parse_policy(
@@ -114,8 +141,86 @@ async def test_bodies_are_recorded_where_asked_for_and_never_those_of_secrets(tm
 async def test_what_takes_long_is_recorded_as_it_comes(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     async with audited(path, EVERYTHING) as (server, log):
-        await server(ApiRequest("GET", "/api/v1/pods", ADMIN, {"watch": ["true"]}))
+        reply = await server(ApiRequest("GET", "/api/v1/pods", ADMIN, {"watch": ["true"]}, source="192.0.2.7"))
         assert [record["stage"] for record in records(log, path)] == ["RequestReceived", "ResponseStarted"]
+        assert reply.stream is not None
+        reply.stream.close()
+        reply.stream.close()
+        found = records(log, path)
+        assert [record["stage"] for record in found] == ["RequestReceived", "ResponseStarted", "ResponseComplete"]
+        assert len({record["auditID"] for record in found}) == 1
+        assert found[2]["sourceIPs"] == ["192.0.2.7"]
+
+
+async def test_a_session_is_recorded_until_it_ends() -> None:
+    ended: list[str] = []
+
+    async def session(connection: RawConnection) -> None:
+        raise ConnectionResetError
+
+    reply = until_ended(Reply(101, upgrade=session), lambda: ended.append("session"))
+    assert ended == []
+    assert reply.upgrade is not None
+    with pytest.raises(ConnectionResetError):
+        await reply.upgrade(Silent())
+    until_ended(Reply(body=b""), lambda: ended.append("answer"))
+    assert ended == ["session", "answer"]
+
+
+async def test_bad_credentials_are_recorded_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    async with audited(path, DEFAULT_POLICY) as (server, log):
+        headers = {"authorization": "Bearer not-a-token"}
+        server.note_refused(ApiRequest("GET", "/api/v1/pods", NOBODY, headers=headers, source="192.0.2.7"))
+        (record,) = records(log, path)
+        assert record["responseStatus"]["code"] == 401
+        assert (record["user"], record["sourceIPs"]) == ({}, ["192.0.2.7"])
+        assert "authorization.k8s.io/decision" not in record["annotations"]
+        assert "not-a-token" not in path.read_text()
+
+
+async def test_the_audit_label_of_a_namespace_reaches_the_record(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    async with audited(path, DEFAULT_POLICY) as (server, log):
+        admin = server.transport(ADMIN)
+        labels = {"pod-security.kubernetes.io/audit": "restricted"}
+        await admin.create(NAMESPACES, {**NAMESPACE, "metadata": {"name": "n", "labels": labels}})
+        made = pod("p")
+        await admin.create(PODS, {**made, "metadata": {**made["metadata"], "namespace": "n"}})
+        annotations = records(log, path)[-1]["annotations"]
+        found = annotations["pod-security.kubernetes.io/audit-violations"]
+        assert found.startswith('would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false')
+
+
+async def test_what_a_policy_audits_reaches_the_record(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    async with audited(path, DEFAULT_POLICY) as (server, log):
+        admin = server.transport(ADMIN)
+        rule = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
+        spec = {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "true"}, {"expression": "has(object.data)", "message": "no data"}],
+            "auditAnnotations": [{"key": "named", "valueExpression": "object.metadata.name"}],
+        }
+        group = "admissionregistration.k8s.io/v1"
+        policy = {"apiVersion": group, "kind": POLICIES.kind, "metadata": {"name": "p"}, "spec": spec}
+        await admin.create(POLICIES, policy)
+        bound = {"policyName": "p", "validationActions": ["Warn", "Audit"]}
+        await admin.create(
+            BINDINGS, {"apiVersion": group, "kind": BINDINGS.kind, "metadata": {"name": "b"}, "spec": bound}
+        )
+        await admin.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**META, "name": "c"}})
+        annotations = records(log, path)[-1]["annotations"]
+        assert annotations["p/named"] == "c"
+        assert orjson.loads(annotations["validation.policy.admission.k8s.io/validation_failure"]) == [
+            {
+                "message": "no data",
+                "policy": "p",
+                "binding": "b",
+                "expressionIndex": "1",
+                "validationActions": ["Audit", "Warn"],
+            }
+        ]
 
 
 async def test_the_files_are_bounded_in_size_and_number(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ async def world(tmp_path):
         authenticator=authenticator,
         tls=serving_context(str(tmp_path / "crt"), str(tmp_path / "key"), str(tmp_path / "ca")),
         clock=SystemClock(),
+        refused=lambda request: None,
     )
     port = server.listen("127.0.0.1", 0)
     context = ssl.create_default_context(cafile=str(tmp_path / "ca"))

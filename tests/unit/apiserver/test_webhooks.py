@@ -13,9 +13,13 @@ import orjson
 import pytest
 
 from cluster.apiserver.apiserver import ApiServer
+from cluster.apiserver.audit import DEFAULT_POLICY
+from cluster.apiserver.audit_log import AuditLog
 from cluster.apiserver.http import ApiRequest, Reply
+from cluster.base.entropy import SeededEntropy
 from cluster.machinery.objects import Obj
 from tests.apiservers import ADMIN, running
+from tests.clocks import SteppedClock
 from tests.contract.transport_suite import pod
 from tests.https_servers import Answered, HttpsPeer, Received, https_peer
 from tests.unit.apiserver.test_streams import EchoNode
@@ -111,13 +115,16 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def _world(tmp_path: Path) -> AsyncIterator[World]:
+async def _world(tmp_path: Path, *, audit: AuditLog | None = None) -> AsyncIterator[World]:
     answer: list[Callable[[Received], Awaitable[Answered]]] = []
 
     async def forward(request: Received) -> Answered:
         return await answer[0](request)
 
-    async with https_peer(tmp_path, forward, "127.0.0.1") as peer, running(node_channels=EchoNode()) as api:
+    async with (
+        https_peer(tmp_path, forward, "127.0.0.1") as peer,
+        running(node_channels=EchoNode(), audit=audit) as api,
+    ):
         made = World(api, peer)
         answer.append(made.answer)
         yield made
@@ -486,3 +493,21 @@ async def test_a_condition_that_fails_is_decided_by_the_failure_policy(world: Wo
     assert refused.status == 500
     assert b"expression 'object.nope.x == 1' resulted in error: no such key: nope" in (refused.body or b"")
     assert world.asked == []
+
+
+async def test_what_a_webhook_notes_for_the_audit_reaches_the_record(tmp_path: Path) -> None:
+    log = AuditLog(
+        DEFAULT_POLICY,
+        tmp_path / "audit.log",
+        size_max_bytes=1 << 20,
+        files_max=1,
+        clock=SteppedClock(),
+        entropy=SeededEntropy(1),
+    )
+    async with _world(tmp_path, audit=log) as world:
+        for kind in PATHS:
+            await world.hook(kind, kind.lower(), lambda request: {"allowed": True, "auditAnnotations": {"k": "v"}})
+        await world.create("a")
+    annotations = orjson.loads((tmp_path / "audit.log").read_bytes().splitlines()[-1])["annotations"]
+    noted = {key: text for key, text in annotations.items() if key.endswith("/k")}
+    assert noted == {"mutating.example.com/k": "v", "validating.example.com/k": "v"}
