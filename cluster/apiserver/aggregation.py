@@ -97,6 +97,14 @@ class Aggregation:
             return None
         return self._remote.get((group, version))
 
+    def unresolved(self, remote: RemoteVersion) -> ServiceUnresolved | None:
+        """Why there is nobody to ask; None when there is."""
+        try:
+            self._resolver.endpoints(remote.namespace, remote.service, remote.port)
+        except ServiceUnresolved as error:
+            return error
+        return None
+
     async def pass_on(self, remote: RemoteVersion, request: ApiRequest, user: Identity) -> Reply:
         """The other server's answer to `user`.  Raises ServiceUnavailable."""
         if not remote.is_available:
@@ -106,7 +114,9 @@ class Aggregation:
     async def send(self, remote: RemoteVersion, request: ApiRequest, user: Identity) -> Reply:
         """As `pass_on`, whether it is known to be available or not."""
         body = orjson.dumps(request.obj) if request.obj is not None else request.body
-        sent = ApiRequest(request.method, request.path, user, request.query, request.headers, body)
+        sent = ApiRequest(
+            request.method, request.path, user, request.query, request.headers, body, source=request.source
+        )
         try:
             *first, last = self._resolver.endpoints(remote.namespace, remote.service, remote.port)
         except ServiceUnresolved as error:

@@ -73,6 +73,10 @@ class Availability:
                 continue
 
     async def _check(self, remote: RemoteVersion) -> None:
+        if (unresolved := self._aggregation.unresolved(remote)) is not None:
+            message = f"service/{remote.service} in {remote.namespace!r} cannot be reached: {unresolved}"
+            await self._tell(remote, available=False, reason=unresolved.reason, message=message)
+            return
         path = f"/apis/{remote.group}/{remote.version}"
         request = ApiRequest("GET", path, ASKER, {}, {"accept": "application/json"})
         available, reason, message = True, "Passed", "all checks passed"

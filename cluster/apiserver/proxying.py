@@ -48,7 +48,7 @@ _NEVER_SENT: Final = frozenset(("authorization", "content-length", "expect", "ho
 """Credentials of the API's caller are nobody else's, and the client sets the others itself."""
 _NEVER_SENT_PREFIXES: Final = ("impersonate-", "x-remote-", "x-forwarded-")
 """What says on whose behalf: only this server may say that."""
-_NEVER_ANSWERED: Final = frozenset(("cache-control", "content-length", "content-type"))
+_NEVER_ANSWERED: Final = frozenset(("content-length", "content-type"))
 """The adapter writes these itself."""
 _WITHOUT_BODY: Final = frozenset((204, 304))
 
@@ -180,6 +180,8 @@ def _sent(request: ApiRequest) -> dict[str, str]:
         for name, value in request.headers.items()
         if name not in dropped and not name.startswith(_NEVER_SENT_PREFIXES)
     }
+    if request.source:
+        sent["X-Forwarded-For"] = request.source
     return {
         **sent,
         "X-Forwarded-Host": request.headers.get("host", ""),

@@ -33,18 +33,24 @@ def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
 
 
-_START: Final = "HTTP/1.1 {status} {reason}\r\nCache-Control: no-cache, private\r\nContent-Type: {content_type}\r\n"
-_USUAL_HEAD: Final = (_START.format(status=200, reason="OK", content_type=JSON_TYPE) + "Content-Length: ").encode()
+_START: Final = "HTTP/1.1 {status} {reason}\r\nCache-Control: {caching}\r\nContent-Type: {content_type}\r\n"
+_UNCACHED: Final = "no-cache, private"
+_USUAL_HEAD: Final = (
+    _START.format(status=200, reason="OK", caching=_UNCACHED, content_type=JSON_TYPE) + "Content-Length: "
+).encode()
 
 
 def head_of(status: int, length: int | None, content_type: str, headers: Mapping[str, str], *, close: bool) -> bytes:
     """A response's head; no length means a chunked body."""
     if status == 200 and not headers and not close and length is not None and content_type == JSON_TYPE:
         return b"%b%d\r\n\r\n" % (_USUAL_HEAD, length)
-    lines = [_START.format(status=status, reason=_REASONS.get(status, "Status"), content_type=content_type)]
+    caching = next((value for name, value in headers.items() if name.lower() == "cache-control"), _UNCACHED)
+    reason = _REASONS.get(status, "Status")
+    lines = [_START.format(status=status, reason=reason, caching=caching, content_type=content_type)]
     lines.append("Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n")
     for name, value in headers.items():
-        lines.append(f"{name}: {value}\r\n")
+        if name.lower() != "cache-control":
+            lines.append(f"{name}: {value}\r\n")
     if close:
         lines.append("Connection: close\r\n")
     lines.append("\r\n")

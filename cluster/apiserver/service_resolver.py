@@ -32,7 +32,14 @@ class Endpoint(NamedTuple):
 
 
 class ServiceUnresolved(Exception):
-    """The Service has no such port, no endpoint that is ready, or is not there; the message says which."""
+    """The Service has no such port, no endpoint that is ready, or is not there; the message says which.
+
+    `reason` is upstream's word for it in conditions.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ServiceResolver:
@@ -49,18 +56,21 @@ class ServiceResolver:
         """
         row = self._state.table(_SERVICES).get(Key(namespace, name))
         if row is None:
-            raise ServiceUnresolved(f'service "{name}" not found')
+            raise ServiceUnresolved(f'service "{name}" not found', "ServiceNotFound")
         spec = self._state.obj(row).get("spec") or {}
         if spec.get("type") == "ExternalName":
             number = whole_number(str(port))
             if number is None or not spec.get("externalName"):
-                raise ServiceUnresolved(f'no service port {port} found for service "{name}"')
+                raise ServiceUnresolved(f'no service port {port} found for service "{name}"', "ServicePortError")
             return (Endpoint(str(spec["externalName"]), number),)
         port_name = _port_name(spec, name, port)
         by_address = {(one.address, one.port): one for one in self._ready(namespace, name, port_name)}
         found = [by_address[at] for at in sorted(by_address)]
         if not found:
-            raise ServiceUnresolved(f'no endpoints available for service "{name}"')
+            slices = self._state.table(_SLICES).by_namespace.get(namespace, {}).values()
+            known = any(row.labels.get(SERVICE_LABEL) == name for row in slices)
+            reason = "MissingEndpoints" if known else "EndpointsNotFound"
+            raise ServiceUnresolved(f'no endpoints available for service "{name}"', reason)
         self._turn += 1
         first = self._turn % len(found)
         return (*found[first:], *found[:first])
@@ -98,4 +108,6 @@ def _port_name(spec: Obj, service: str, port: str | int) -> str:
     for one in ports:
         if wanted in (str(one.get("port")), one.get("name") or "") if wanted else len(ports) == 1:
             return str(one.get("name") or "")
-    raise ServiceUnresolved(f'no service port {wanted or "without a name"} found for service "{service}"')
+    raise ServiceUnresolved(
+        f'no service port {wanted or "without a name"} found for service "{service}"', "ServicePortError"
+    )

@@ -24,6 +24,10 @@ SCOPES = ("Cluster", "Namespaced")
 COLUMN_TYPES = ("integer", "number", "string", "boolean", "date")
 APPROVED = "api-approved.kubernetes.io"
 SELECTABLE_MAX = 8
+SELECTABLE_TYPES = ("boolean", "integer", "string")
+_SELECTABLE_WHY = (
+    "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+)
 DEPRECATION_MAX = 256
 
 
@@ -168,8 +172,13 @@ def _validate_version(version: Obj, path: str) -> Iterator[Cause]:
     fields = version.get("selectableFields") or ()
     if len(fields) > SELECTABLE_MAX:
         yield forbidden(f"{path}.selectableFields", f"must have at most {SELECTABLE_MAX} items")
+    seen: set[str] = set()
     for index, field in enumerate(fields):
-        yield from _validate_plain_path(field.get("jsonPath") or "", f"{path}.selectableFields[{index}].jsonPath", ".")
+        at, text = f"{path}.selectableFields[{index}].jsonPath", field.get("jsonPath") or ""
+        yield from _validate_selectable(text, at, schema or {})
+        if text in seen:
+            yield duplicate(at, text)
+        seen.add(text)
     scale = field_of(version, "subresources", "scale")
     if scale is not None:
         at = f"{path}.subresources.scale"
@@ -177,6 +186,26 @@ def _validate_version(version: Obj, path: str) -> Iterator[Cause]:
         yield from _validate_plain_path(scale.get("statusReplicasPath") or "", f"{at}.statusReplicasPath", ".status.")
         if selector := scale.get("labelSelectorPath"):
             yield from _validate_plain_path(selector, f"{at}.labelSelectorPath", ".")
+
+
+def _validate_selectable(text: str, path: str, schema: Obj) -> Iterator[Cause]:
+    """Upstream: validateCustomResourceDefinitionVersion, cel.ValidFieldPath."""
+    wrong = tuple(_validate_plain_path(text, path, "."))
+    if wrong:
+        yield from wrong
+        return
+    names = plain_path(text)
+    if names[0] == "metadata":
+        yield invalid(path, text, "must not point to fields in metadata")
+        return
+    found: Any = schema
+    for name in names:
+        found = field_of(found, "properties", name)
+        if found is None:
+            yield invalid(path, text, "is an invalid path: does not refer to a valid field")
+            return
+    if found.get("type") not in SELECTABLE_TYPES:
+        yield invalid(path, text, _SELECTABLE_WHY)
 
 
 def _check_rules(schema: Obj, path: str) -> tuple[Cause, ...]:

@@ -71,6 +71,11 @@ def _validate_object(node: Node, value: Mapping[str, Any], path: str, causes: li
     for name in node.required:
         if name not in value:
             causes.append(field.required(field.child(path, name)))
+    if node.embedded_resource and path:
+        # The root is one too, and has them.
+        for name in ("apiVersion", "kind"):
+            if not value.get(name):
+                causes.append(field.required(field.child(path, name), "must not be empty"))
     for key, part in value.items():
         below = node.properties.get(key)
         if below is not None:

@@ -197,3 +197,17 @@ def test_nonsense_of_another_server_harms_no_discovery(document: Obj) -> None:
     assert [group["metadata"]["name"] for group in merged["items"]] == ["apps", "g.example.com"]
     assert with_legacy({"groups": []}, remote)["groups"][0]["preferredVersion"]["version"] == "v1"
     assert legacy_group({"groups": []}, remote, "g.example.com")["kind"] == "APIGroup"
+
+
+async def test_the_condition_says_what_is_missing_of_the_service(server: ApiServer) -> None:
+    slices, services = (
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/api-1",
+        "/api/v1/namespaces/default/services/api",
+    )
+    live = await read(server, slices)
+    live["endpoints"][0]["conditions"] = {"ready": False}
+    await send(server, "PUT", slices, live)
+    for reason, path in (("MissingEndpoints", slices), ("EndpointsNotFound", services), ("ServiceNotFound", "")):
+        await until(lambda: condition(server), lambda found, reason=reason: found.get("reason") == reason)
+        if path:
+            await send(server, "DELETE", path)

@@ -302,3 +302,43 @@ def test_a_deprecated_version_says_so():
     assert _one(_crd(_version(deprecated=True, deprecationWarning="use v2"))).deprecation == "use v2"
     fields = [cause.field for cause in CRDS.validate(_crd(_version(deprecationWarning="x" * 300)))]
     assert fields == ["spec.versions[0].deprecationWarning"] * 2
+
+
+@pytest.mark.parametrize(
+    ("paths", "why"),
+    [
+        ([".spec.replicas"], ""),
+        ([".spec.absent"], "is an invalid path: does not refer to a valid field"),
+        ([".spec"], "must point to a field of type string, boolean or integer"),
+        ([".metadata.name"], "must not point to fields in metadata"),
+        ([".spec.replicas", ".spec.replicas"], "Duplicate value"),
+    ],
+)
+def test_what_is_selected_by_is_a_plain_field_of_the_schema(paths, why):
+    crd = _crd(_version("v1", selectableFields=[{"jsonPath": path} for path in paths]))
+    causes = [cause for cause in CRDS.validate(crd) if "selectableFields" in cause.field]
+    assert [why in cause.message for cause in causes] == ([True] if why else [])
+
+
+def test_an_embedded_resource_names_its_kind_and_keeps_what_every_object_has():
+    template = {
+        "type": "object",
+        "x-kubernetes-embedded-resource": True,
+        "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}},
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"template": template}}}
+    descriptor = _one(_crd(_version("v1", schema=schema)))
+    whole = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "labels": {"x": "y"}, "other": 1},
+        "spec": {"a": "1", "b": "2"},
+    }
+    made = prune(descriptor.node, {**_tab(), "template": whole})["template"]
+    assert made == {**whole, "metadata": {"name": "p", "labels": {"x": "y"}}, "spec": {"a": "1"}}
+    assert descriptor.strategy.validate({**_tab(), "template": made}) == ()
+    causes = descriptor.strategy.validate({**_tab(), "template": {"metadata": {"name": "p"}, "apiVersion": ""}})
+    assert [(cause.field, cause.message) for cause in causes] == [
+        ("template.apiVersion", "Required value: must not be empty"),
+        ("template.kind", "Required value: must not be empty"),
+    ]

@@ -129,6 +129,9 @@ async def test_what_says_on_whose_behalf_does_not_cross(server: ApiServer, peer:
     assert not {"authorization", "x-remote-user", "x-forwarded-for", "x-drop", "te"} & set(got)
     assert (got["x-kept"], got["x-forwarded-host"], got["x-forwarded-proto"]) == ("1", "api.example.com", "https")
     assert got["x-forwarded-uri"] == f"{NAMESPACE}/services/https:s:web/proxy/x"
+    told = ApiRequest("GET", f"{NAMESPACE}/services/https:s:web/proxy/x", ADMIN, headers=headers, source="192.0.2.7")
+    await content_of(await server(told))
+    assert peer.received[-1].headers["x-forwarded-for"] == "192.0.2.7"
 
 
 async def test_redirects_of_the_server_lead_back_through_the_proxy(server: ApiServer) -> None:
