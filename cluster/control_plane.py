@@ -33,7 +33,7 @@ from cluster.ports import Listener, Ports, Trust
 from cluster.proxy.host_ports import listening_ports
 from cluster.proxy.load_balancer import LoadBalancerController
 from cluster.resources.catalog import Catalog, builtin_catalog
-from cluster.scheduler.profile import default_profile
+from cluster.scheduler.plugins.volume_binding import VolumeBinding
 from cluster.scheduler.scheduler import Scheduler
 from cluster.store.api import Store
 from cluster.store.compactor import Compactor
@@ -168,7 +168,7 @@ class ControlPlane:
             clock=clock,
             entropy=entropy,
             recorder=recorder,
-            profiles=(default_profile(),),
+            volumes=VolumeBinding(cache),
         )
         self._supervisor.start("scheduler", scheduler.run)
 

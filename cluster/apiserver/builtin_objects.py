@@ -1,4 +1,4 @@
-"""Objects that every cluster has besides namespaces and roles: system priorities, flow control, the Service range.
+"""Objects that every cluster has besides namespaces and roles: priorities, flow control, the Service range, a storage class.
 
 Pure: what they are, and what a start does with one that is there already.  `bootstrap` writes them.
 """
@@ -15,6 +15,7 @@ from cluster.resources.builtin import (
     PRIORITY_CLASSES,
     PRIORITY_LEVEL_CONFIGURATIONS,
     SERVICE_CIDRS,
+    STORAGE_CLASSES,
 )
 from cluster.resources.flow_defaults import (
     AUTOUPDATE,
@@ -23,6 +24,7 @@ from cluster.resources.flow_defaults import (
     SUGGESTED_LEVELS,
     SUGGESTED_SCHEMAS,
 )
+from cluster.resources.local_path import local_path_class
 from cluster.resources.networking_addresses import DEFAULT_RANGE, service_cidr
 from cluster.resources.scheduling import system_priority_classes
 
@@ -33,6 +35,7 @@ def builtin_objects(network: IPv4Network) -> Sequence[tuple[Resource, Obj]]:
         *((PRIORITY_CLASSES, obj) for obj in system_priority_classes()),
         *((PRIORITY_LEVEL_CONFIGURATIONS, obj) for obj in (*MANDATORY_LEVELS.values(), *SUGGESTED_LEVELS)),
         *((FLOW_SCHEMAS, obj) for obj in (*MANDATORY_SCHEMAS.values(), *SUGGESTED_SCHEMAS)),
+        (STORAGE_CLASSES, local_path_class()),
         (SERVICE_CIDRS, service_cidr(DEFAULT_RANGE, str(network))),
     )
 

@@ -112,6 +112,7 @@ _GENERAL: tuple[tuple[str, tuple[Obj, ...]], ...] = (
         rule("core", "replicationcontrollers services namespaces persistentvolumes persistentvolumeclaims", READ),
         rule("apps", "replicasets statefulsets", READ), rule("policy", "poddisruptionbudgets", READ),
         rule("storage.k8s.io", "storageclasses csinodes", READ),
+        rule("core", "persistentvolumeclaims", ("patch", "update")),
         rule("scheduling.k8s.io", "priorityclasses", READ),
     )),
     ("system:kube-controller-manager", (

@@ -30,6 +30,7 @@ from cluster.controllers.horizontal import HorizontalController
 from cluster.controllers.job import JobController
 from cluster.controllers.namespace import NamespaceController
 from cluster.controllers.node_lifecycle import NodeLifecycleController
+from cluster.controllers.persistent_volume import ClaimBinder, VolumeBinder
 from cluster.controllers.pod_gc import PodGcController
 from cluster.controllers.replicaset import ReplicaSetController
 from cluster.controllers.replication import ReplicationController
@@ -60,6 +61,8 @@ PLAIN: Sequence[type[Controller]] = (
     CertificateApprovingController,
     CertificateCleaner,
     ClusterRoleAggregationController,
+    ClaimBinder,
+    VolumeBinder,
     ClaimProtectionController,
     VolumeProtectionController,
 )

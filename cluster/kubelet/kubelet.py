@@ -46,6 +46,7 @@ from cluster.kubelet.stats import NodeStatsReader
 from cluster.kubelet.status_writer import StatusWriter
 from cluster.kubelet.streams import KubeletChannel
 from cluster.kubelet.sync import PodTools, PodWorker
+from cluster.kubelet.volumes import claims
 from cluster.kubelet.volumes.mounts import Mounter
 from cluster.kubelet.volumes.setup import PodVolumes
 from cluster.kubelet.volumes.tokens import TokenSource
@@ -316,7 +317,20 @@ class Kubelet:
         self._sources.keep_only({uid: w.pod for uid, w in self._workers.items() if w.pod is not None})
         if self._synced:
             await self._find_orphans()
+            await self._find_removed_volumes()
         await self._sandboxes.fill()
+
+    async def _find_removed_volumes(self) -> None:
+        """Directories of volumes that the API no longer has are set aside, and removed much later."""
+        root, now = self._settings.root_dir, self._clock.now()
+        try:
+            for handle in claims.directories(root):
+                if await self._sources.volume_is_gone(handle):
+                    claims.set_aside(root, handle, now)
+                    logger.info("volume set aside", node=self._settings.node_name, volume=handle)
+            claims.remove_old(root, now)
+        except (ApiError, OSError) as error:
+            logger.warning("volumes not looked at", node=self._settings.node_name, reason=str(error))
 
     async def _find_orphans(self) -> None:
         """Containers, sandboxes and directories of pods that the API does not have.

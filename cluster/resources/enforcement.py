@@ -59,12 +59,12 @@ POD = _table(
     " ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname imagePullSecrets initContainers"
     " nodeName nodeSelector priority priorityClassName readinessGates restartPolicy schedulerName"
     " schedulingGates securityContext serviceAccount serviceAccountName shareProcessNamespace subdomain"
-    " terminationGracePeriodSeconds tolerations volumes os",
-    warned="overhead preemptionPolicy resources setHostnameAsFQDN topologySpreadConstraints",
+    " terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes os",
+    warned="overhead preemptionPolicy resources setHostnameAsFQDN",
     refused="resourceClaims",
     forbidden="runtimeClassName",
 )
-AFFINITY = _table(enforced="nodeAffinity", warned="podAffinity podAntiAffinity")
+AFFINITY = _table(enforced="nodeAffinity podAffinity podAntiAffinity")
 CONTAINER = _table(
     enforced="args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources"
     " restartPolicy securityContext startupProbe stdin stdinOnce terminationMessagePath terminationMessagePolicy tty"
@@ -84,9 +84,9 @@ CONTAINER_SECURITY = _table(
     forbidden="seLinuxOptions windowsOptions",
 )
 VOLUME = _table(
-    enforced="configMap downwardAPI emptyDir hostPath name projected secret",
+    enforced="configMap downwardAPI emptyDir hostPath name persistentVolumeClaim projected secret",
     refused="awsElasticBlockStore azureDisk azureFile cephfs cinder csi ephemeral fc flexVolume flocker gcePersistentDisk"
-    " gitRepo glusterfs image iscsi nfs persistentVolumeClaim photonPersistentDisk portworxVolume quobyte rbd scaleIO"
+    " gitRepo glusterfs image iscsi nfs photonPersistentDisk portworxVolume quobyte rbd scaleIO"
     " storageos vsphereVolume",
 )
 VOLUME_MOUNT = _table(enforced="mountPath mountPropagation name readOnly recursiveReadOnly subPath subPathExpr")

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from cluster.machinery.objects import GroupKind
 
 UNATTENDED: Mapping[GroupKind, str] = {
-    GroupKind("", "PersistentVolume"): "it is not bound to claims",
-    GroupKind("", "PersistentVolumeClaim"): "no volume is bound to it",
     GroupKind("networking.k8s.io", "IPAddress"): "Services are given addresses without it",
     GroupKind("networking.k8s.io", "Ingress"): "no controller serves it",
     GroupKind("networking.k8s.io", "NetworkPolicy"): "it protects nothing, since every pod reaches every pod",
@@ -20,7 +18,6 @@ UNATTENDED: Mapping[GroupKind, str] = {
     GroupKind("storage.k8s.io", "CSIDriver"): "no CSI volumes are served",
     GroupKind("storage.k8s.io", "CSINode"): "no CSI volumes are served",
     GroupKind("storage.k8s.io", "CSIStorageCapacity"): "no CSI volumes are served",
-    GroupKind("storage.k8s.io", "StorageClass"): "no provisioner makes its volumes",
     GroupKind("storage.k8s.io", "VolumeAttachment"): "nothing is attached",
 }
 """Kind to what does not happen, as the end of a sentence."""

@@ -136,7 +136,9 @@ def unschedulable(count: int, rejected: Mapping[str, Rejected]) -> Unschedulable
         reasons.update(entry.reject.reasons)
         wakes |= entry.wakes_on
     helpless = frozenset(name for name, entry in rejected.items() if entry.reject.final)
-    return Unschedulable(message_of(count, reasons), frozenset(wakes), helpless)
+    whole = sorted({reason for entry in rejected.values() if entry.reject.whole for reason in entry.reject.reasons})
+    message = f"0/{count} nodes are available: {', '.join(whole)}." if whole else message_of(count, reasons)
+    return Unschedulable(message, frozenset(wakes), helpless)
 
 
 def message_of(nodes: int, reasons: Mapping[str, int]) -> str:

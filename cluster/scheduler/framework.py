@@ -30,10 +30,14 @@ class Wake(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The node will not do: one or more reasons in upstream's words.  `final`: evicting pods there would not help."""
+    """The node will not do: one or more reasons in upstream's words.  `final`: evicting pods there would not help.
+
+    `whole`: the reason is the pod's own, the same on every node.
+    """
 
     reasons: tuple[str, ...]
     final: bool = False
+    whole: bool = False
 
 
 Verdict = Reject | None

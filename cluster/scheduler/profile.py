@@ -5,7 +5,7 @@ Upstream: KubeSchedulerProfile; the default profile is upstream's default config
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.scheduler.framework import Filter, Relation, Scorer
@@ -32,10 +32,11 @@ class Profile:
     weights: Mapping[str, int]
 
 
-def default_profile(name: str = DEFAULT_SCHEDULER) -> Profile:
+def default_profile(name: str = DEFAULT_SCHEDULER, *, volumes: Sequence[Relation] = ()) -> Profile:
+    """`volumes` are the relations that read claims: they need a view on them."""
     affinity, taints, fit = NodeAffinity(), TaintToleration(), NodeResourcesFit()
     scorers: tuple[Scorer, ...] = (taints, affinity, fit, NodeResourcesBalanced(), ImageLocality())
-    relations: tuple[Relation, ...] = (PodTopologySpread(), InterPodAffinity())
+    relations: tuple[Relation, ...] = (*volumes, PodTopologySpread(), InterPodAffinity())
     return Profile(
         name=name,
         filters=(NodeUnschedulable(), NodeName(), taints, affinity, NodePorts(), fit),

@@ -84,10 +84,11 @@ class SchedulingQueue:
             self._ready.clear()
             await self._ready.wait()
 
-    def park(self, info: PodInfo, wakes_on: frozenset[Wake]) -> None:
-        """No node fits: wait for one of `wakes_on`, and then for the rest of the back-off."""
+    def park(self, info: PodInfo, wakes_on: frozenset[Wake], *, backs_off: bool = True) -> None:
+        """Wait for one of `wakes_on`; with `backs_off` (no node fits) then also for the rest of the back-off."""
         now = self._clock.monotonic()
-        self._parked[info.key] = _Parked(info, wakes_on, now + PARKED_MAX_S, now + self._delay_s(info.key))
+        delay_s = self._delay_s(info.key) if backs_off else 0.0
+        self._parked[info.key] = _Parked(info, wakes_on, now + PARKED_MAX_S, now + delay_s)
         for wake in wakes_on:
             self._waits_for[wake] += 1
         self._changed.set()

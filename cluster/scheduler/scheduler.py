@@ -21,35 +21,66 @@ from cluster.client.controller import Recorder
 from cluster.client.transport import Patch, PatchType, Transport
 from cluster.machinery.conditions import conditions_of, get_condition
 from cluster.machinery.errors import ApiError, Conflict, NotFound
-from cluster.machinery.objects import Key, Obj, field_of, is_deleting, labels_of, uid_of
+from cluster.machinery.objects import Key, Obj, annotations_of, field_of, is_deleting, key_of, labels_of, uid_of
 from cluster.machinery.resource import Resource
 from cluster.machinery.timestamps import format_time
-from cluster.resources.builtin import NAMESPACES, NODES, PODS
+from cluster.resources.builtin import (
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    STORAGE_CLASSES,
+)
 from cluster.scheduler.candidates import Decider
 from cluster.scheduler.cycle import Placement, Unschedulable
 from cluster.scheduler.framework import Wake
-from cluster.scheduler.profile import DEFAULT_SCHEDULER, Profile
+from cluster.scheduler.plugins.volume_binding import VolumeBinding
+from cluster.scheduler.profile import DEFAULT_SCHEDULER, Profile, default_profile
 from cluster.scheduler.queue import SchedulingQueue
 from cluster.scheduler.requests import PodInfo, pod_info
 from cluster.scheduler.snapshot import ClusterState
 
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+_STORAGE_ONLY = frozenset({Wake.STORAGE_CHANGED})
 BINDERS = 64
 """Bindings on their way at once."""
 DECIDED_MAX = 128
 """Decisions waiting for a binder; the loop pauses at it, so that decisions are not made long before they take effect."""
 
 
+STORAGE = (PERSISTENT_VOLUMES, PERSISTENT_VOLUME_CLAIMS, STORAGE_CLASSES)
+
+
 @dataclass(frozen=True, slots=True)
 class _Decided:
     info: PodInfo
-    outcome: Placement | Unschedulable
+    outcome: Placement | Unschedulable | _Waits
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """The pod will go to `node` once its `claims`, which wait for that choice, are bound there."""
+
+    node: str
+    claims: tuple[Obj, ...]
 
 
 class Scheduler:
-    """Binds every pod whose `spec.schedulerName` names one of `profiles`.  `run` (supervised) works until cancelled."""
+    """Binds every pod whose `spec.schedulerName` names the default profile or one of `profiles`.
+
+    `run` (supervised) works until cancelled.
+    """
 
     identity: ClassVar[str] = "system:kube-scheduler"
-    resources: ClassVar[tuple[Resource, ...]] = (NAMESPACES, NODES, PODS)
+    resources: ClassVar[tuple[Resource, ...]] = (
+        NAMESPACES,
+        NODES,
+        PODS,
+        PERSISTENT_VOLUMES,
+        PERSISTENT_VOLUME_CLAIMS,
+        STORAGE_CLASSES,
+    )
 
     def __init__(
         self,
@@ -59,14 +90,17 @@ class Scheduler:
         clock: Clock,
         entropy: Entropy,
         recorder: Recorder,
-        profiles: Sequence[Profile],
+        volumes: VolumeBinding,
+        profiles: Sequence[Profile] = (),
     ) -> None:
         self._transport = transport
         self._cache = cache
         self._clock = clock
         self._entropy = entropy
         self._recorder = recorder
-        self._profiles = {profile.name: profile for profile in profiles}
+        self._volumes = volumes
+        all_profiles = (default_profile(volumes=(volumes,)), *profiles)
+        self._profiles = {profile.name: profile for profile in all_profiles}
         self._reset()
 
     @property
@@ -88,6 +122,7 @@ class Scheduler:
             self._cache.subscribe(NAMESPACES, self._on_namespace),
             self._cache.subscribe(NODES, self._on_node),
             self._cache.subscribe(PODS, self._on_pod),
+            *(self._cache.subscribe(resource, self._on_storage) for resource in STORAGE),
         ]
         try:
             async with Supervisor(self._clock) as supervisor:
@@ -103,20 +138,40 @@ class Scheduler:
         while True:
             info = await self._queue.pop()
             outcome = self._decider.decide(info, self._profiles[_scheduler_of(info.pod)])
-            if isinstance(outcome, Placement):
-                self._state.place(info, outcome.node, assumed=True)
-            else:
+            if isinstance(outcome, Unschedulable):
                 self._queue.park(info, outcome.wakes_on)
+            elif claims := self._volumes.waiting_claims(info):
+                # The room is kept while the volumes are bound there; then the pod is decided again, confined by them.
+                self._state.nominate(info, outcome.node)
+                self._queue.park(info, _STORAGE_ONLY, backs_off=False)
+                await self._decided.put(_Decided(info, _Waits(outcome.node, tuple(claims))))
+                continue
+            else:
+                self._state.place(info, outcome.node, assumed=True)
             await self._decided.put(_Decided(info, outcome))
 
     async def _bind_decided(self) -> None:
         while True:
             decided = await self._decided.get()
             match decided.outcome:
+                case _Waits(node, claims):
+                    await self._tell_claims(decided.info, claims, node)
                 case Placement(node):
                     await self._bind(decided.info, node)
                 case Unschedulable(message):
                     await self._report(decided.info, message)
+
+    async def _tell_claims(self, info: PodInfo, claims: Sequence[Obj], node: str) -> None:
+        """The claims that wait for their first consumer learn its node."""
+        for claim in claims:
+            if annotations_of(claim).get(SELECTED_NODE) == node:
+                continue
+            body = {"metadata": {"uid": uid_of(claim), "annotations": {SELECTED_NODE: node}}}
+            try:
+                await self._transport.patch(PERSISTENT_VOLUME_CLAIMS, key_of(claim), Patch(PatchType.MERGE, body))
+            except ApiError as error:
+                logger.warning("claim not told its node, retrying", pod=str(info.key), reason=error.message)
+                self._queue.back_off(info)
 
     async def _bind(self, info: PodInfo, node: str) -> None:
         started = self._clock.monotonic()
@@ -190,6 +245,7 @@ class Scheduler:
         node = str(field_of(pod, "spec", "nodeName", default="")) if pod is not None else ""
         if pod is None or _is_finished(pod):
             self._queue.remove(change.key)
+            self._state.forget_nomination(change.key)
             if self._state.remove(change.key):
                 self._queue.wake(Wake.POD_DELETED)
         elif node:
@@ -221,6 +277,9 @@ class Scheduler:
         known = self._queue.known(info.key)
         if known is None or known.uid != info.uid or known.pod.get("spec") != info.pod.get("spec"):
             self._queue.add(info)
+
+    def _on_storage(self, change: Change) -> None:
+        self._queue.wake(Wake.STORAGE_CHANGED)
 
     def _on_namespace(self, change: Change) -> None:
         self._state.set_namespace(change.key.name, None if change.new is None else labels_of(change.new))

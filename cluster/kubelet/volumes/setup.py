@@ -17,6 +17,7 @@ from cluster.kubelet.podspec import spec_of
 from cluster.kubelet.security import PodPolicy
 from cluster.kubelet.sources import Sources
 from cluster.kubelet.volumes.atomic import DATA, write_payload
+from cluster.kubelet.volumes.claims import claim_directory
 from cluster.kubelet.volumes.content import VolumeError, token_requests_of, volume_files
 from cluster.kubelet.volumes.host_path import host_path
 from cluster.kubelet.volumes.mounts import Mounter
@@ -80,6 +81,13 @@ class PodVolumes:
                 path = host_path(source, namespace_of(pod), self._policy, own_root=self._root)
                 found[volume["name"]] = MountedVolume(path)
                 continue
+            if "persistentVolumeClaim" in volume:
+                link = self._claim_link(pod, str(volume["name"]))
+                if not link.is_dir():
+                    return None
+                read_only = bool(volume["persistentVolumeClaim"].get("readOnly"))
+                found[volume["name"]] = MountedVolume(link.readlink(), read_only)
+                continue
             kind = next((kind for kind in (*WRITTEN_KINDS, "emptyDir") if kind in volume), None)
             if kind is None or not _NAME.match(str(volume["name"])):
                 return None
@@ -122,6 +130,8 @@ class PodVolumes:
             return MountedVolume(host_path(source, namespace_of(pod), self._policy, own_root=self._root))
         if (source := volume.get("emptyDir")) is not None:
             return MountedVolume(self._empty_dir(pod, name, source, fs_group))
+        if (source := volume.get("persistentVolumeClaim")) is not None:
+            return self._claim(pod, name, source, sources, fs_group)
         files = volume_files(volume, pod, sources, where, tokens)
         if files is None:
             kind = next((key for key in sorted(volume) if key != "name"), "of no kind")
@@ -137,6 +147,23 @@ class PodVolumes:
         self._versions += 1
         write_payload(path, files, stamp=f"{stamp}.{self._versions}", give=give)
         return MountedVolume(path, read_only=True)
+
+    def _claim(self, pod: Obj, name: str, source: Obj, sources: Sources, fs_group: int | None) -> MountedVolume:
+        claim = sources.claims.get(str(source.get("claimName", "")))
+        volume = sources.volumes.get(str(spec_of(claim).get("volumeName", ""))) if claim is not None else None
+        path = claim_directory(claim, volume, namespace_of(pod), self._policy, root=self._root)
+        if fs_group is not None and path.stat().st_gid != int(fs_group):
+            self._mounter.give_to_group(path, int(fs_group))
+            path.chmod(0o2777)
+        # A link tells a start without the server where the claim's data lies.
+        link = self._claim_link(pod, name)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(path)
+        return MountedVolume(path, bool(source.get("readOnly")))
+
+    def _claim_link(self, pod: Obj, name: str) -> Path:
+        return pod_directory(self._root, uid_of(pod)) / "volumes" / "persistentVolumeClaim" / name
 
     def _empty_dir(self, pod: Obj, name: str, source: Obj, fs_group: int | None) -> Path:
         path = self._directory(pod, "emptyDir", name)

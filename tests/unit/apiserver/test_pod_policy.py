@@ -68,9 +68,9 @@ def test_a_field_without_effect_is_warned_of() -> None:
 
 
 def test_a_pod_that_no_node_starts_is_warned_of() -> None:
-    claim = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
-    assert warnings_of(attributes(pod(volumes=[claim]))) == [
-        "spec.volumes[0].persistentVolumeClaim: is not supported by this cluster: no such pod is run"
+    share = {"name": "data", "nfs": {"server": "files", "path": "/"}}
+    assert warnings_of(attributes(pod(volumes=[share]))) == [
+        "spec.volumes[0].nfs: is not supported by this cluster: no such pod is run"
     ]
 
 

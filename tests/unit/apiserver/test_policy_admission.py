@@ -84,7 +84,8 @@ async def test_a_claim_without_a_class_gets_the_newest_default() -> None:
     clock = SteppedClock()
     async with running(clock=clock) as server:
         api = server.transport(ADMIN)
-        assert "storageClassName" not in (await api.create(PERSISTENT_VOLUME_CLAIMS, _claim("none")))["spec"]
+        first = await api.create(PERSISTENT_VOLUME_CLAIMS, _claim("first"))
+        assert first["spec"]["storageClassName"] == "local-path"
         for name in ("b", "a"):
             await clock.step(1)
             storage_class = _named("storage.k8s.io/v1", "StorageClass", name, provisioner="p")

@@ -23,7 +23,7 @@ from cluster.machinery.objects import Key, Obj, name_of
 from cluster.machinery.resource import Resource
 from cluster.resources.builtin import NODES, PODS
 from cluster.resources.catalog import builtin_catalog
-from cluster.scheduler.profile import default_profile
+from cluster.scheduler.plugins.volume_binding import VolumeBinding
 from cluster.scheduler.scheduler import Scheduler
 from tests.apiservers import ADMIN, running
 from tests.clocks import SteppedClock
@@ -70,7 +70,14 @@ class Cluster:
 
     async def add_node(self, name: str, cpu: str = "4") -> None:
         allocatable = {"cpu": cpu, "memory": "8Gi", "pods": "110"}
-        await self.api.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        await self.api.create(
+            NODES,
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            },
+        )
         node = dict(await self.api.get(NODES, Key("", name)))
         node["status"] = {
             "allocatable": allocatable,
@@ -134,7 +141,7 @@ async def cluster(*, informer: bool = False, channels: NodeChannels | None = Non
             clock=clock,
             entropy=entropy,
             recorder=SilentRecorder(),
-            profiles=(default_profile(),),
+            volumes=VolumeBinding(cache),
         )
         tasks += [asyncio.create_task(controllers.run()), asyncio.create_task(binder.run())]
         try:
