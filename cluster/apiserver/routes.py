@@ -7,7 +7,7 @@ segments never name anything, so that two spellings of one path cannot be author
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -24,7 +24,10 @@ _FALSE = frozenset(("", "0", "false"))
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is asked.  A non-resource path has an empty `plural`; `namespace` of the Namespace resource is its own name."""
+    """What is asked.  A non-resource path has an empty `plural`; `namespace` of the Namespace resource is its own name.
+
+    What follows from these is worked out once: routes are remembered, and every request asks for it.
+    """
 
     verb: str
     path: str
@@ -36,19 +39,18 @@ class Route:
     subresource: str = ""
     rest: str = ""
 
-    @property
-    def is_resource(self) -> bool:
-        return bool(self.plural)
+    is_resource: bool = field(init=False)
+    key: Key = field(init=False)
+    """The object named, with the namespace as storage has it (none for Namespaces)."""
+    resource_path: str = field(init=False)
+    """`pods` or `pods/log`: how RBAC names it."""
 
-    @property
-    def key(self) -> Key:
-        """The object named, with the namespace as storage has it (none for Namespaces)."""
-        return Key("" if self.plural == "namespaces" and not self.group else self.namespace, self.name)
-
-    @property
-    def resource_path(self) -> str:
-        """`pods` or `pods/log`: how RBAC names it."""
-        return f"{self.plural}/{self.subresource}" if self.subresource else self.plural
+    def __post_init__(self) -> None:
+        own = self.plural == "namespaces" and not self.group
+        object.__setattr__(self, "is_resource", bool(self.plural))
+        object.__setattr__(self, "key", Key("" if own else self.namespace, self.name))
+        path = f"{self.plural}/{self.subresource}" if self.subresource else self.plural
+        object.__setattr__(self, "resource_path", path)
 
 
 def is_true(text: str) -> bool:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from cluster.base.http_client import HttpClient, Limits, TcpConnector
@@ -28,7 +29,8 @@ from tests.bench.daemon import ROOT
 from tests.bench.processes import cpu_s, pss_mib
 from tests.bench.report import Row, print_table
 
-WRK_S = 2
+WRK_S = 1
+ROUNDS = 7
 PODS_MAX = 5000
 CREATES = 500
 UPDATES = 100
@@ -79,10 +81,14 @@ async def rows(pid: int, state: Path, directory: Path) -> list[Row]:
         certificate, key = pki / "apiserver.crt", pki / "apiserver.key"
         with nginx.serving(directory, content, certificate=certificate, key=key) as (peer, peer_url):
             for connections in (1, 16):
-                ours = await get_us(pid, url, connections, token)
-                theirs = await get_us(peer, peer_url, connections, "")
+                # In turns, so that what else the machine does meets both.
+                pairs = [
+                    (await get_us(pid, url, connections, token), await get_us(peer, peer_url, connections, ""))
+                    for _ in range(ROUNDS)
+                ]
+                ours, theirs = (median(side) for side in zip(*pairs, strict=True))
                 found.append(
-                    Row(f"GET over TLS, {connections} connections, {len(content)} B", ours, "us cpu", 2.5, theirs)
+                    Row(f"GET over TLS, {connections} connections, {len(content)} B", ours, "us cpu", 2, theirs)
                 )
                 found.append(Row(f"GET over TLS, {connections} connections", ours, "us cpu", 60))
         found += await watches(pid, transport, raw)
@@ -237,7 +243,7 @@ async def list_all(pid: int, raw: HttpClient) -> Row:
     for _ in range(rounds):
         body = (await raw.request("GET", "/api/v1/pods")).body
     cost = 1000 * (cpu_s(pid) - before) / rounds
-    return Row(f"LIST of {PODS_MAX} pods, {len(body) / 1e6:.1f} MB", cost, "ms cpu", 80)
+    return Row(f"LIST of {PODS_MAX} pods, {len(body) / 1e6:.1f} MB", cost, "ms cpu", 50)
 
 
 if __name__ == "__main__":
