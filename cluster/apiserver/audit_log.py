@@ -5,6 +5,7 @@ A request never waits for the disk.  What does not fit into the buffer is droppe
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
 from collections.abc import Callable
@@ -87,6 +88,7 @@ class AuditLog:
         self._clock = clock
         self._entropy = entropy
         self._records: deque[AuditRecord] = deque()
+        self._arrived = asyncio.Event()
         self.dropped = 0
 
     def wants(self, verb: str, code: int) -> bool:
@@ -159,6 +161,7 @@ class AuditLog:
         told = 0
         try:
             while True:
+                await self._arrived.wait()
                 await self._clock.sleep(FLUSH_S)
                 self.flush()
                 if self.dropped > told:
@@ -171,6 +174,8 @@ class AuditLog:
     def flush(self) -> None:
         """Write a batch; what the disk does not take is dropped."""
         batch = [self._records.popleft() for _ in range(min(len(self._records), BATCH_MAX))]
+        if not self._records:
+            self._arrived.clear()
         if not batch:
             return
         data = b"".join(orjson.dumps(event_of(record), default=str) + b"\n" for record in batch)
@@ -188,6 +193,7 @@ class AuditLog:
             self.dropped += 1
             return
         self._records.append(record)
+        self._arrived.set()
 
     def _write(self, data: bytes) -> None:
         descriptor = self._open()
