@@ -15,8 +15,8 @@ UNIT_DIR = PurePosixPath("/etc/systemd/system")
 SETTINGS_DIR = PurePosixPath("/etc/reconciler")
 SYSUSERS = PurePosixPath("/etc/sysusers.d/reconciler.conf")
 TMPFILES = PurePosixPath("/etc/tmpfiles.d/reconciler.conf")
-HIDDEN = (PurePosixPath("/home"), PurePosixPath("/root"), PurePosixPath("/run/user"))
-"""What ProtectHome= hides from the server."""
+HIDDEN = tuple(map(PurePosixPath, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))
+"""What ProtectHome= and PrivateTmp= hide from the server."""
 
 ROLES = ("server", "agent")
 """In the order they are started."""

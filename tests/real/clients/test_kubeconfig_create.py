@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.clients.conftest import ROOT
-from tests.real.clients.served import Kubectl, Outcome
+from tests.real.clients.served import ROOT, Kubectl, Outcome
 
 pytestmark = pytest.mark.needs("kubectl")
 
