@@ -6,6 +6,7 @@ Knows the socket only as `StreamSocket`, HTTP only as `request_parser` and `resp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from asyncio import _enter_task, _leave_task
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -35,6 +36,8 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 REQUEST_READ_TIMEOUT_S: Final = 32.0
 IDLE_TIMEOUT_S: Final = 150.0
 LINGER_TIMEOUT_S: Final = 5.0
+LINGER_PAUSE_S: Final = 0.1
+"""A peer that is refused and sends nothing for this long has finished, or waits for the end."""
 LINGER_SIZE_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -164,10 +167,18 @@ class Connection:
     async def _refuse(self, refusal: BadHttp) -> bool:
         body = orjson.dumps(status_of_refusal(refusal))
         await self._stream.send(head_of(refusal.status, len(body), "application/json", {}, close=True) + body)
-        # Discard what the peer is still sending: closing on unread bytes would reset the answer away.
-        self._stream.finish_sending()
+        # Discard what the peer is still sending: closing on unread bytes would reset the answer away, and a peer that is
+        # told of the end while it sends may take that for a failure and never read the answer.
         left = LINGER_SIZE_MAX_BYTES
         async with asyncio.timeout(LINGER_TIMEOUT_S):
+            with contextlib.suppress(TimeoutError):
+                while left > 0:
+                    async with asyncio.timeout(LINGER_PAUSE_S):
+                        data = await self._stream.receive()
+                    if not data:
+                        return False
+                    left -= len(data)
+            self._stream.finish_sending()
             while left > 0 and (data := await self._stream.receive()):
                 left -= len(data)
         return False

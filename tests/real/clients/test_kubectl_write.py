@@ -131,9 +131,9 @@ def test_an_unknown_kind_is_said_to_be_unknown(kubectl: Kubectl) -> None:
 
 
 def test_a_kind_that_nothing_acts_on_is_stored_with_a_warning(kubectl: Kubectl) -> None:
-    told = kubectl.run("create", "quota", "q", "--hard=pods=3").err
-    assert "ResourceQuota: is stored, but not acted on by this cluster: it limits nothing" in told
-    assert kubectl.json("get", "quota", "q")["spec"] == {"hard": {"pods": "3"}}
+    told = kubectl.run("create", "ingress", "i", "--rule=example.org/=web:80").err
+    assert "Ingress.networking.k8s.io: is stored, but not acted on by this cluster: no controller serves it" in told
+    assert kubectl.json("get", "ingress", "i")["spec"]["rules"][0]["host"] == "example.org"
 
 
 def test_a_dry_run_on_the_server_writes_nothing(kubectl: Kubectl) -> None:
