@@ -24,7 +24,7 @@ def test_every_example_becomes_healthy(tmp_path: Path) -> None:
     options = ("--runtime", "simulated", "--source", str(repository.path), "--path", "apps")
     with serving(state, *options):
         run = Commands(state / "kubeconfig")
-        until(lambda: run("status").code == 0, what="every example is healthy")
+        until(lambda: run("status", "bootstrap").code == 0, what="every example is healthy")
         (application,) = orjson.loads(run("status", "-o", "json").out)
         assert application["status"]["revision"] == commit
         assert application["status"]["problems"] == []
